@@ -1,0 +1,168 @@
+package config
+
+import (
+	"net"
+	"strconv"
+)
+
+// Config is the whole configuration of one agent. The zero value is not usable:
+// start from [Default] or [Load].
+type Config struct {
+	Agent    Agent    `toml:"agent"`
+	Libvirt  Libvirt  `toml:"libvirt"`
+	Sampling Sampling `toml:"sampling"`
+	Forecast Forecast `toml:"forecast"`
+	History  History  `toml:"history"`
+	Slots    Slots    `toml:"slots"`
+	Planner  Planner  `toml:"planner"`
+	Handover Handover `toml:"handover"`
+	Mesh     Mesh     `toml:"mesh"`
+	Metrics  Metrics  `toml:"metrics"`
+	Events   Events   `toml:"events"`
+
+	// origin lets Check name the file and line of a value that it refuses. Nil for
+	// a Config that did not come from a file.
+	origin *origin
+}
+
+// Agent holds what concerns the process itself.
+type Agent struct {
+	DataDir     string `toml:"data_dir"`     // history, journal, identity; must exist or be creatable. Default /var/lib/headroom
+	Socket      string `toml:"socket"`       // local API's unix socket. Default /run/headroom/headroom.sock
+	SocketGroup string `toml:"socket_group"` // group that may use the socket; "" = root only. Default headroom
+	Mode        string `toml:"mode"`         // advise (only shows), approve (waits for the operator), auto. Default advise
+	LogLevel    string `toml:"log_level"`    // debug, info, warn, error. Default info
+	LogFormat   string `toml:"log_format"`   // text or json. Default text
+}
+
+// Libvirt says how to reach the hypervisor and how migrations are addressed.
+type Libvirt struct {
+	URI           string   `toml:"uri"`            // a libvirt URI, or "sim" for the simulated driver. Default qemu:///system
+	Timeout       Duration `toml:"timeout"`        // per call; 100ms..1m. Default 5s
+	MigrateURI    string   `toml:"migrate_uri"`    // URI under which a peer's libvirtd is reached, {host} is replaced. Default qemu+tls://{host}/system
+	MigrateListen string   `toml:"migrate_listen"` // address on which this host receives migration data; "" = libvirt's own choice. Default ""
+	MachineCgroup string   `toml:"machine_cgroup"` // cgroup that holds the VMs, below the cgroup root; its quotas bound the capacity. Default machine.slice
+}
+
+// Sampling says how often VM counters are read, and how.
+type Sampling struct {
+	Window Duration `toml:"window"`  // time between two passes; 50ms..10s. Default 1s
+	Tiers  []string `toml:"tiers"`   // ways to sample, tried in order: syscall, iter, procfs. Default all three
+	MaxVMs int      `toml:"max_vms"` // most VMs sampled; 1..4096. Default 512
+}
+
+// Forecast shapes the forecasters.
+type Forecast struct {
+	Step    Duration `toml:"step"`    // length of one forecast step, a multiple of sampling.window; at most 1h. Default 10s
+	Horizon int      `toml:"horizon"` // steps that are forecast; 1..288. Default 12
+	Warmup  int      `toml:"warmup"`  // steps observed before a forecast counts as ready; 2..100000. Default 60
+}
+
+// History bounds what is kept on disk.
+type History struct {
+	Tiers       []Tier   `toml:"tiers"`        // finest first. Default 1s for 1h, 10s for 24h, 5m for 90d
+	KeepRecords Duration `toml:"keep_records"` // age at which decisions and outcomes are dropped; 1h..3650d. Default 90d
+	MaxRecords  int      `toml:"max_records"`  // most records kept of each kind; 100..1000000. Default 20000
+	MinFree     int      `toml:"min_free_mib"` // no write below this much free disk, in MiB; 16..65536. Default 64
+}
+
+// Tier is one resolution of the history.
+type Tier struct {
+	Step Duration `toml:"step"` // one point per step
+	Keep Duration `toml:"keep"` // how long points are kept
+}
+
+// Slots describes the shadow slots that hosts advertise. It must be equal on every
+// host of a cluster: digests carry the counts in the order of Classes.
+type Slots struct {
+	Classes     []Class `toml:"classes"`     // 1..4 classes. Default small, medium, large, xlarge
+	Probability float64 `toml:"probability"` // a slot is promised only with this probability; 0.5..0.99. Default 0.9
+}
+
+// Class is one size of VM for which slots are counted.
+type Class struct {
+	Name      string  `toml:"name"`       // a-z, 0-9 and -, at most 16 characters
+	VCPU      float64 `toml:"vcpu"`       // cores, above 0
+	MemoryMiB int     `toml:"memory_mib"` // MiB, above 0
+}
+
+// Planner holds the policy of the decision round.
+type Planner struct {
+	High         float64  `toml:"high"`          // share of capacity above which the forecast counts as pressure; 0.3..1. Default 0.9
+	Low          float64  `toml:"low"`           // share that a destination may reach after the move; high - 0.15 or less. Default 0.75
+	PressureK    int      `toml:"pressure_k"`    // pressure must hold in k ... Default 3
+	PressureN    int      `toml:"pressure_n"`    // ... of the last n rounds; 1 <= k <= n <= 64. Default 5
+	Round        Duration `toml:"round"`         // time between two decision rounds; 1s..10m. Default 10s
+	GainFactor   float64  `toml:"gain_factor"`   // a move must gain this many times its cost; 1..100. Default 3
+	Cooldown     Duration `toml:"cooldown"`      // rest of a VM after a move, doubled per move within 24h; 0s..24h. Default 30m
+	CooldownMax  Duration `toml:"cooldown_max"`  // upper bound of that doubling; cooldown..7d. Default 6h
+	NoReturn     Duration `toml:"no_return"`     // a VM does not return to its last host within this time; 0s..7d. Default 2h
+	MaxOut       int      `toml:"max_out"`       // moves out of this host at a time; 1..16. Default 1
+	MaxIn        int      `toml:"max_in"`        // moves into this host at a time; 1..16. Default 1
+	CopyBudget   Duration `toml:"copy_budget"`   // longest predicted copy that is still begun; 1s..6h. Default 10m
+	MaxBlackout  Duration `toml:"max_blackout"`  // longest predicted pause that is still accepted; 1ms..1m. Default 1s
+	OfferMaxAge  Duration `toml:"offer_max_age"` // an older offer is not used; 1s..5m. Default 10s
+	VerdictAfter Duration `toml:"verdict_after"` // time after a move at which its outcome is judged; 1m..24h. Default 10m
+}
+
+// Handover says how two hosts make sure that a VM runs only once.
+type Handover struct {
+	Guard         string   `toml:"guard"`          // paused, lock (needs a proven disk lock) or plain (never automatic). Default paused
+	BandwidthMiBs int      `toml:"bandwidth_mibs"` // limit of the copy in MiB/s; 0 = libvirt's own. 0..100000. Default 0
+	MaxDowntime   Duration `toml:"max_downtime"`   // longest pause that QEMU may plan; 1ms..1m. Default 300ms
+	Lease         Duration `toml:"lease"`          // time to live of a lease; 5s..5m. Default 30s
+}
+
+// Mesh is the cluster. An empty Bind means that this host stands alone: it samples,
+// forecasts and advises, and neither offers slots nor moves anything.
+type Mesh struct {
+	Cluster    string   `toml:"cluster"`      // name of the cluster; stands in every certificate. Default headroom
+	Name       string   `toml:"name"`         // name of this host as shown; "" = host name. Default ""
+	Bind       string   `toml:"bind"`         // ip:port of the gossip (TCP and UDP); "" = no mesh. Default ""
+	RPCBind    string   `toml:"rpc_bind"`     // ip:port of the peer RPC; "" = the address of bind, port 7947. Default ""
+	Advertise  string   `toml:"advertise"`    // ip:port that peers use when it differs from bind. Default ""
+	Join       []string `toml:"join"`         // ip:port of some other hosts. Default none
+	KeyFile    string   `toml:"key_file"`     // gossip key, base64 of 16, 24 or 32 bytes. Default /etc/headroom/gossip.key
+	CAFile     string   `toml:"ca_file"`      // certificate authority of the cluster, PEM. Default /etc/headroom/ca.pem
+	CertFile   string   `toml:"cert_file"`    // this host's certificate, PEM. Default /etc/headroom/host.pem
+	TLSKeyFile string   `toml:"tls_key_file"` // its private key, PEM. Default /etc/headroom/host.key
+	ViewStable Duration `toml:"view_stable"`  // membership must be unchanged this long before acting; 0s..1h. Default 60s
+	Zone       string   `toml:"zone"`         // free text: rack or room, used to prefer near peers. Default ""
+}
+
+// DefaultRPCPort is the port of the peer RPC when rpc_bind is empty.
+const DefaultRPCPort = 7947
+
+// Enabled tells whether the host takes part in a cluster.
+func (m Mesh) Enabled() bool { return m.Bind != "" }
+
+// RPCAddress returns the ip:port on which the peer RPC listens: RPCBind, or the
+// address of Bind with DefaultRPCPort. It is "" when the mesh is not enabled.
+func (m Mesh) RPCAddress() string {
+	if m.RPCBind != "" || m.Bind == "" {
+		return m.RPCBind
+	}
+	host, _, err := net.SplitHostPort(m.Bind)
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(DefaultRPCPort))
+}
+
+// Metrics is the Prometheus endpoint.
+type Metrics struct {
+	Listen string `toml:"listen"` // ip:port; "" = none, the socket serves the metrics all the same. Default ""
+}
+
+// Events runs programs of the operator when something happens.
+type Events struct {
+	Handlers []Handler `toml:"handlers"` // at most 16. Default none
+}
+
+// Handler is one program that is run on events. The event stands as JSON on its
+// standard input.
+type Handler struct {
+	On      []string `toml:"on"`      // event kinds, or "*" for all
+	Command []string `toml:"command"` // absolute path and arguments; no shell
+	Timeout Duration `toml:"timeout"` // the program is ended after this; "" or 0s = 30s; at most 10m
+}
