@@ -1,0 +1,308 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a Source with every optional field set, so that the whole shape is
+// seen on the wire.
+type fake struct {
+	events  chan Event
+	ended   chan struct{}
+	migrate func(vm, to string) (MigrateReply, error)
+}
+
+func (f *fake) Status() Status {
+	return Status{HostID: "h1", HostName: "alpha", NotReady: []string{}, Host: f.host(),
+		Sampler: SamplerStatus{Refused: []string{}}, Mesh: MeshStatus{Refused: map[string]uint64{"foreign_ca": 2}}}
+}
+
+func (f *fake) host() Host {
+	return Host{ID: "h1", ContentionInS: ptr(12.5), Forecast: fakeForecast()}
+}
+
+func fakeForecast() Forecast {
+	return Forecast{Unit: "cores", Levels: []float64{0.5}, Steps: [][]float64{{0.1}}, Peak: []float64{0.2},
+		Members: []ForecasterMember{{Name: "naive", Loss: ptr(0.1)}}}
+}
+
+func (f *fake) VMs() []VM { return []VM{{ID: "v1", Name: "web", HotSpots: []string{}}} }
+func (f *fake) Forecast(vm string) (VMForecast, error) {
+	if vm != "web" {
+		return VMForecast{}, fmt.Errorf("VM %q: %w on this host", vm, ErrNotFound)
+	}
+	return VMForecast{VM: "v1", Name: "web", CPU: fakeForecast(), HotSpots: []string{}}, nil
+}
+func (f *fake) Slots() []Slot     { return []Slot{{Class: "small", Until: time.Unix(1, 0).UTC()}} }
+func (f *fake) Members() []Member { return []Member{{ID: "h1", Free: map[string]int{"small": 1}}} }
+func (f *fake) Offers(Query) []Offer {
+	return nil // a nil list must still be [] on the wire
+}
+func (f *fake) Decisions(q Query) ([]Decision, error) {
+	d := Decision{ID: "d1", Considered: []Considered{{Reason: "r", Terms: []CostTerm{{Name: "copy"}}}}, ContentionAt: ptr(time.Unix(2, 0).UTC())}
+	return slices.Repeat([]Decision{d}, min(q.Limit, 3)), nil
+}
+func (f *fake) Decision(id string) (Decision, error) {
+	if id != "d1" {
+		return Decision{}, fmt.Errorf("decision %q: %w", id, ErrNotFound)
+	}
+	return Decision{ID: "d1", Considered: []Considered{}, Record: map[string]any{"a": 1}}, nil
+}
+func (f *fake) Migrations(Query) ([]Migration, error) { return []Migration{{ID: "m1"}}, nil }
+func (f *fake) Subscribe(int) (<-chan Event, func())  { return f.events, func() { close(f.ended) } }
+func (f *fake) Migrate(_ context.Context, vm, to string) (MigrateReply, error) {
+	return f.migrate(vm, to)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// serve runs a server on a socket and returns a client and the raw HTTP client.
+func serve(t *testing.T, f *fake) (*Client, *Server) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s.sock")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(f, nil, slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	c := NewClient(path)
+	t.Cleanup(func() {
+		c.http.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c, s
+}
+
+// TestServerMatchesOpenAPI sends each GET of the description to the server and
+// validates the answer against its schema.
+func TestServerMatchesOpenAPI(t *testing.T) {
+	doc := loadDoc(t)
+	router, err := gorillamux.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := serve(t, &fake{})
+	fill := strings.NewReplacer("{vm}", "web", "{id}", "d1")
+	missing := strings.NewReplacer("{vm}", "nosuch", "{id}", "nosuch")
+	for path, item := range doc.Paths.Map() {
+		if item.Get == nil || strings.HasSuffix(path, "/events") || strings.HasSuffix(path, "/metrics") {
+			continue
+		}
+		validate(t, router, c, fill.Replace(path), http.StatusOK)
+		if p := missing.Replace(path); p != path {
+			validate(t, router, c, p, http.StatusNotFound)
+		}
+		if item.Get.Parameters.GetByInAndName("query", "limit") != nil {
+			validate(t, router, c, path+"?limit=2", http.StatusOK)
+		}
+	}
+	// An out-of-range limit must be refused, not clamped in silence.
+	resp, err := c.send(t.Context(), http.MethodGet, "/decisions", map[string][]string{"limit": {"0"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("limit=0: status %d, want 400", resp.StatusCode)
+	}
+}
+
+func loadDoc(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(OpenAPI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func validate(t *testing.T, router routers.Router, c *Client, path string, want int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://headroom"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		t.Errorf("GET %s: status %d, want %d: %s", path, resp.StatusCode, want, body)
+		return
+	}
+	route, params, err := router.FindRoute(req)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	in := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
+		Status:                 resp.StatusCode, Header: resp.Header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	in.SetBodyBytes(body)
+	if err := openapi3filter.ValidateResponse(t.Context(), in); err != nil {
+		t.Errorf("GET %s does not match openapi.yaml: %v", path, err)
+	}
+}
+
+// TestSchemasMatchTypes holds every schema against its Go type, field by
+// field: optional fields, which an answer may leave out, are seen only here.
+func TestSchemasMatchTypes(t *testing.T) {
+	doc := loadDoc(t)
+	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
+		VM{}, Forecast{}, ForecasterMember{}, VMForecast{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
+		Decision{}, Migration{}, Event{}, MigrateRequest{}, MigrateReply{}, ErrorReply{}}
+	if len(types) != len(doc.Components.Schemas) {
+		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
+	}
+	for _, v := range types {
+		ty := reflect.TypeOf(v)
+		ref, ok := doc.Components.Schemas[ty.Name()]
+		if !ok {
+			t.Errorf("no schema %s", ty.Name())
+			continue
+		}
+		var names, required []string
+		for i := range ty.NumField() {
+			name, opt, _ := strings.Cut(ty.Field(i).Tag.Get("json"), ",")
+			names = append(names, name)
+			if opt == "" {
+				required = append(required, name)
+			}
+		}
+		slices.Sort(names)
+		slices.Sort(required)
+		var have []string
+		for name := range ref.Value.Properties {
+			have = append(have, name)
+		}
+		slices.Sort(have)
+		slices.Sort(ref.Value.Required)
+		if !slices.Equal(names, have) {
+			t.Errorf("%s: fields %v, schema %v", ty.Name(), names, have)
+		}
+		if !slices.Equal(required, ref.Value.Required) {
+			t.Errorf("%s: required fields %v, schema %v", ty.Name(), required, ref.Value.Required)
+		}
+	}
+}
+
+func TestClientSeesTypedErrors(t *testing.T) {
+	f := &fake{migrate: func(vm, to string) (MigrateReply, error) {
+		if to == "busy" {
+			return MigrateReply{}, fmt.Errorf("VM %s: %w: a move is running", vm, ErrConflict)
+		}
+		return MigrateReply{VM: vm, To: to, Attempt: 3}, nil
+	}}
+	c, _ := serve(t, f)
+	if _, err := c.Forecast(t.Context(), "nosuch"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "nosuch") {
+		t.Errorf("forecast of an unknown VM: %v", err)
+	}
+	if _, err := c.Migrate(t.Context(), "web", "busy"); !errors.Is(err, ErrConflict) {
+		t.Errorf("migrate of a busy VM: %v", err)
+	}
+	got, err := c.Migrate(t.Context(), "web", "beta")
+	if err != nil || got.Attempt != 3 || got.To != "beta" {
+		t.Errorf("migrate: %+v, %v", got, err)
+	}
+	none := NewClient(filepath.Join(t.TempDir(), "none.sock"))
+	if _, err := none.Status(t.Context()); !errors.Is(err, ErrNoAgent) {
+		t.Errorf("status without an agent: %v", err)
+	}
+}
+
+func TestEventsStreamEndsWithTheServer(t *testing.T) {
+	f := &fake{events: make(chan Event, 1), ended: make(chan struct{})}
+	c, s := serve(t, f)
+	f.events <- Event{Kind: "news", Text: "hello"}
+	seen := make(chan Event, 1)
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Events(t.Context(), func(ev Event) error { seen <- ev; return nil })
+	}()
+	select {
+	case ev := <-seen:
+		if ev.Text != "hello" {
+			t.Errorf("event %+v", ev)
+		}
+	case err := <-done:
+		t.Fatalf("the stream ended before its first event: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, ErrNoAgent) {
+		t.Errorf("after shutdown: %v", err)
+	}
+	<-f.ended // the subscription was given back
+}
+
+func TestListenReplacesOnlyADeadSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatalf("stale socket: %v", err)
+	}
+	defer l.Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, %v; want 0660", info.Mode(), err)
+	}
+	if _, err := Listen(path, ""); err == nil {
+		t.Error("a second agent got the socket of a living one")
+	}
+	if _, err := Listen(filepath.Join(t.TempDir(), "x"), "no-such-group-here"); err == nil || !strings.Contains(err.Error(), "groupadd") {
+		t.Errorf("unknown group: %v", err)
+	}
+}
+
+func TestMigrateRefusesUnknownFields(t *testing.T) {
+	c, _ := serve(t, &fake{})
+	body, _ := json.Marshal(map[string]string{"target": "beta"})
+	err := c.do(t.Context(), http.MethodPost, "/vms/web/migrate", nil, body, new(MigrateReply))
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "target") {
+		t.Errorf("unknown field: %v", err)
+	}
+}
