@@ -183,7 +183,7 @@ func keysOf(t reflect.Type, prefix string) []string {
 		}
 		key, ft := prefix+tag, f.Type
 		switch {
-		case ft.Kind() == reflect.Struct:
+		case ft.Kind() == reflect.Struct && ft != reflect.TypeFor[Duration]():
 			out = append(out, keysOf(ft, key+".")...)
 		case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct:
 			out = append(append(out, key), keysOf(ft.Elem(), key+"[].")...)
