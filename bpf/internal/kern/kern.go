@@ -1,0 +1,9 @@
+// Package kern holds the BPF programs in C, and what bpf2go makes of them.
+//
+// One little-endian object serves amd64 and arm64: no program reads pt_regs.
+// The objects are committed, so building headroom needs no clang; go generate
+// with one version of clang (14 here) reproduces them byte for byte. It must
+// import nothing of headroom: package bpf gives the bytes their meaning.
+package kern
+
+//go:generate go tool bpf2go -target bpfel -cc clang -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu" -type pass -type walk -type thread Sampler sampler.bpf.c

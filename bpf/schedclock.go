@@ -1,0 +1,38 @@
+package bpf
+
+// schedClock relates CLOCK_MONOTONIC to the scheduler's own clock, which no
+// program can read, but which stamps the moment a thread was given its CPU.
+//
+// Each pass gives one bound: the offset is at most (now - own arrival), the
+// excess being how long the passing thread has run already, some microseconds
+// after a wake-up. The least of the latest passes is taken. Only the latest,
+// because the two clocks drift apart (by NTP, 500 ppm at worst). Erring high
+// here makes pending waits too short, never too long.
+type schedClock struct {
+	bounds [32]int64
+	n      int
+	now    int64 // of the latest pass, on the scheduler's clock
+}
+
+// observe takes the two stamps of a pass; arrival 0 means there is none.
+func (c *schedClock) observe(now, arrival uint64) {
+	if arrival == 0 {
+		c.now = 0
+		return
+	}
+	c.bounds[c.n%len(c.bounds)] = int64(now) - int64(arrival)
+	c.n++
+	offset := c.bounds[0]
+	for _, b := range c.bounds[1:min(c.n, len(c.bounds))] {
+		offset = min(offset, b)
+	}
+	c.now = int64(now) - offset
+}
+
+// pending is the time in ns that a thread queued since then has waited.
+func (c *schedClock) pending(queued uint64) uint64 {
+	if queued == 0 || int64(queued) >= c.now {
+		return 0
+	}
+	return uint64(c.now - int64(queued))
+}
