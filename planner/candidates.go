@@ -1,0 +1,266 @@
+package planner
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// costFloor keeps net gain per cost finite for moves that cost next to nothing.
+const costFloor = 1e-3
+
+// options weighs every VM that is not on its way already, best first.
+func (r *planning) options() []candidate {
+	var out []candidate
+	for i := range r.h.VMs {
+		vm := &r.h.VMs[i]
+		if r.onItsWay(vm) {
+			continue
+		}
+		e := r.src.leaving(vm, "")
+		e.finish(r.p, false)
+		out = append(out, r.option(vm, e, append(r.stays(vm), r.resting(vm)...)))
+	}
+	slices.SortFunc(out, func(a, b candidate) int { return rank(&a, &b, r.freedom) })
+	return out
+}
+
+// leavers are the VMs to drain, allowed ones first, then the largest share of
+// the host first: small ones fit anywhere later.
+func (r *planning) leavers() []candidate {
+	var out []candidate
+	for i := range r.h.VMs {
+		vm := &r.h.VMs[i]
+		if r.onItsWay(vm) {
+			continue
+		}
+		e := r.src.leaving(vm, "")
+		e.finish(r.p, true)
+		out = append(out, r.option(vm, e, r.stays(vm)))
+	}
+	slices.SortFunc(out, func(a, b candidate) int {
+		return cmp.Or(
+			cmp.Compare(b2i(len(a.Refusals) > 0), b2i(len(b.Refusals) > 0)),
+			cmp.Compare(r.dominant(b.vm), r.dominant(a.vm)),
+			cmp.Compare(a.VM, b.VM))
+	})
+	return out
+}
+
+// dominant is the VM's larger share of the host's two dimensions.
+func (r *planning) dominant(vm *VM) float64 {
+	c := r.h.Capacity
+	cpu := p90(NeedOf(*vm, *r.h).CPU.Peak)
+	return math.Max(ratio(cpu, float64(c.CPU)), ratio(float64(vm.Memory), float64(c.Memory)))
+}
+
+func ratio(a, b float64) float64 {
+	if !(b > 0) {
+		return 0
+	}
+	return a / b
+}
+
+func (r *planning) onItsWay(vm *VM) bool {
+	return slices.Contains(r.h.Outgoing, vm.ID) || r.h.isTransient(vm.ID)
+}
+
+func (r *planning) option(vm *VM, e Evaluation, refusals []Refusal) candidate {
+	refusals = append(refusals, e.Refusals...)
+	e.Refusals = nil
+	return candidate{vm: vm, Option: Option{
+		VM: vm.ID, Name: vm.Name, Forecast: summarise(&vm.CPU), Evaluation: e, Refusals: refusals,
+		Cures: float64(e.Residual) <= r.p.ResidualShare*float64(e.Source.Without),
+		Ratio: float64(e.Net) / math.Max(costFloor, float64(e.Cost.Total)),
+	}}
+}
+
+// freedom orders modes by what the agent may do alone.
+func (r *planning) freedom(vm *VM) int {
+	order, _ := r.st.order(vm.ID)
+	switch mode := r.mode(vm); {
+	case mode == ModeAuto || mode == ModeApprove && order.Approve:
+		return 2
+	case mode == ModeApprove:
+		return 1
+	}
+	return 0
+}
+
+// stays lists what keeps a VM on its host whatever the gain; it binds a drain too.
+func (r *planning) stays(vm *VM) []Refusal {
+	var out []Refusal
+	if vm.Unmovable != "" {
+		out = append(out, refuse(RefuseUnmovable, "can never be migrated: %s", vm.Unmovable))
+	}
+	if !vm.Guarded {
+		out = append(out, refuse(RefuseNoGuard, "has no hand-over guard, and without one it might run twice"))
+	}
+	if pin := vm.Policy.Pin; pin == PinHere || pin != "" && (pin == string(r.h.ID) || pin == r.h.Name) {
+		out = append(out, refuse(RefusePinned, "pinned to this host"))
+	}
+	if vm.Busy != "" {
+		out = append(out, refuse(RefuseBusy, "waits for: %s", vm.Busy))
+	}
+	if o, ok := r.st.order(vm.ID); ok && !o.Approve {
+		out = append(out, refuse(RefuseRejected, "the operator rejected the move until %s", o.Until.UTC().Format(time.RFC3339)))
+	}
+	if rest, ok := r.st.rest(vm.ID, ""); ok {
+		out = append(out, refuse(RefuseBackoff, "rests for %s: %s", round(rest.Until.Sub(r.now)), rest.Why))
+	}
+	return out
+}
+
+// resting lists what keeps a VM on its host unless the host is drained.
+func (r *planning) resting(vm *VM) []Refusal {
+	var out []Refusal
+	if left := CooldownLeft(vm.History, r.now, *r.p); left > 0 {
+		out = append(out, refuse(RefuseCooldown, "cools down for another %s after %d moves in 24 h", round(left), vm.History.recent(r.now)))
+	}
+	if near := r.h.residents(vm.Policy.Affinity); len(near) > 0 {
+		out = append(out, refuse(RefuseAffinity, "must stay with %s", near[0]))
+	}
+	return out
+}
+
+// recent counts the moves of the last 24 h, the last one included.
+func (h MoveHistory) recent(now time.Time) int {
+	n := 0
+	for _, t := range h.Moves {
+		if now.Sub(t) <= 24*time.Hour {
+			n++
+		}
+	}
+	if n == 0 && !h.LastMoved.IsZero() && now.Sub(h.LastMoved) <= 24*time.Hour {
+		n = 1
+	}
+	return n
+}
+
+// CooldownLeft is how long a VM must still rest at now: Policy.Cooldown after
+// its last move, doubled for each further move in 24 h, at most CooldownCap.
+// A last move in the future, by another host's clock, counts as just now.
+func CooldownLeft(h MoveHistory, now time.Time, p Policy) time.Duration {
+	n := h.recent(now)
+	if n == 0 {
+		return 0
+	}
+	rest := p.Cooldown
+	for i := 1; i < n && rest < p.CooldownCap; i++ {
+		rest *= 2
+	}
+	rest = min(rest, p.CooldownCap)
+	last := h.LastMoved
+	for _, t := range h.Moves {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return max(0, rest-max(0, now.Sub(last)))
+}
+
+// feasible splits the peers, by what gossip says, into those worth a probe
+// (sorted) and those refused with every reason known.
+func (r *planning) feasible(vm *VM) ([]HostID, []RefusedDestination) {
+	var ok []HostID
+	var refused []RefusedDestination
+	need := NeedOf(*vm, *r.h)
+	for i := range r.peers {
+		peer := &r.peers[i]
+		if peer.ID == r.h.ID {
+			continue
+		}
+		if rs := r.against(vm, &need, peer); len(rs) > 0 {
+			refused = append(refused, RefusedDestination{Host: peer.ID, Name: peer.Name, Refusals: rs})
+		} else {
+			ok = append(ok, peer.ID)
+		}
+	}
+	slices.Sort(ok)
+	ok = slices.Compact(ok)
+	slices.SortFunc(refused, func(a, b RefusedDestination) int { return cmp.Compare(a.Host, b.Host) })
+	return ok, refused
+}
+
+// refusedBy records refused destinations, bounded.
+func (r *planning) refusedBy(refused []RefusedDestination) {
+	r.d.RefusedKinds = map[Kind]int{}
+	r.d.Refused = clipped(tallied(&r.d, refused), r.p.MaxRefused)
+}
+
+// against lists what gossip says against one peer for one VM.
+func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
+	out := r.absent(peer)
+	if len(out) > 0 {
+		return out
+	}
+	p := r.p
+	limit := p.Low
+	if need.Drain {
+		limit = p.High
+	}
+	if peer.Pressure > limit {
+		out = append(out, refuse(RefuseCPU, "its digest shows a pressure of %.0f %%, above %.0f %%", 100*peer.Pressure, 100*limit))
+	}
+	if peer.Incoming >= p.MaxIncoming {
+		out = append(out, refuse(RefuseConcurrency, "its digest shows %d of %d incoming moves", peer.Incoming, p.MaxIncoming))
+	}
+	if !slotsHold(peer.Free, need, p.Classes) {
+		out = append(out, refuse(RefuseSlots, "its digest shows no free slots for %.2f cores and %.0f MiB", p90(need.CPU.Peak), need.Memory))
+	}
+	out = append(out, provides(vm.CPUModel, peer.CPUModel, vm.Pools, peer.Pools, vm.Networks, peer.Networks, false)...)
+	if pin := pinRefusal(vm.Policy.Pin, peer.ID, peer.Name); pin != nil {
+		out = append(out, *pin)
+	}
+	if left := r.returnLeft(vm, peer.ID); left > 0 && !need.Drain {
+		out = append(out, refuse(RefuseReturn, "left that host %s ago, may return in %s", round(r.now.Sub(vm.History.LastMoved)), round(left)))
+	}
+	if rest, ok := r.st.rest(vm.ID, peer.ID); ok && rest.Host != "" {
+		out = append(out, refuse(RefuseBackoff, "rests for %s: %s", round(rest.Until.Sub(r.now)), rest.Why))
+	}
+	return out
+}
+
+// absent lists what makes a peer no destination for any VM.
+func (r *planning) absent(peer *Peer) []Refusal {
+	p := r.p
+	validFor := p.MaxDigestAge
+	if peer.ValidFor > 0 {
+		validFor = min(validFor, peer.ValidFor)
+	}
+	var out []Refusal
+	switch {
+	case !peer.Alive:
+		out = append(out, refuse(RefuseUnreachable, "not alive in this host's view"))
+	case peer.Free == nil:
+		out = append(out, refuse(RefuseMissingData, "no digest received from it"))
+	case peer.DigestAge > validFor:
+		out = append(out, refuse(RefuseStale, "its digest is %s old, at most %s is used", round(peer.DigestAge), validFor))
+	}
+	if peer.Draining {
+		out = append(out, refuse(RefuseDraining, "being drained"))
+	}
+	if p.MaxRTT > 0 && peer.RTTKnown && peer.RTT > p.MaxRTT {
+		out = append(out, refuse(RefuseDistance, "round trip %s is above %s", peer.RTT, p.MaxRTT))
+	}
+	return out
+}
+
+// returnLeft is how long the VM may not yet return to a host it left.
+func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
+	h := &vm.History
+	if h.LastFrom == "" || h.LastFrom != to || h.LastMoved.IsZero() {
+		return 0
+	}
+	return max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
+}
+
+// slotsHold says whether free slots of one class together hold the need.
+func slotsHold(free map[string]int, need *Need, classes []Class) bool {
+	cpu := p90(need.CPU.Peak)
+	return slices.ContainsFunc(classes, func(c Class) bool {
+		n := float64(free[c.Name])
+		return n > 0 && n*float64(c.VCPU) >= cpu-1e-9 && n*float64(c.Memory) >= float64(need.Memory)
+	})
+}

@@ -1,0 +1,385 @@
+package planner
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Term is one visible part of a cost. Group is the sum it enters.
+type Term struct {
+	Name  string      `json:"name"`
+	Group string      `json:"group"` // resource, network, overhead, risk
+	Value CoreSeconds `json:"core_s"`
+	Text  string      `json:"text"`
+}
+
+// Cost is what a move costs within the horizon. Total is the sum of the four
+// groups; Risk is the part by which risk scales the other three.
+type Cost struct {
+	Resource CoreSeconds `json:"resource_core_s"`
+	Network  CoreSeconds `json:"network_core_s"`
+	Overhead CoreSeconds `json:"overhead_core_s"`
+	Risk     CoreSeconds `json:"risk_core_s"`
+	Total    CoreSeconds `json:"total_core_s"`
+	Terms    []Term      `json:"terms"`
+	// CopyTime, Blackout and Bytes are predictions, corrected by what earlier
+	// migrations taught; Converges says whether pre-copy would finish.
+	CopyTime  time.Duration `json:"copy_time_ns"`
+	Blackout  time.Duration `json:"blackout_ns"`
+	Bytes     uint64        `json:"bytes"`
+	Converges bool          `json:"converges"`
+}
+
+// Pair is an expected unserved demand without and with the move.
+type Pair struct {
+	Without CoreSeconds `json:"without_core_s"`
+	With    CoreSeconds `json:"with_core_s"`
+}
+
+// Evaluation weighs one move. Gain is contention avoided at the source, Net is
+// Gain less Cost.Total. The move is allowed if Refusals is empty.
+type Evaluation struct {
+	VM          VMID        `json:"vm"`
+	To          HostID      `json:"to,omitempty"`
+	Gain        CoreSeconds `json:"gain_core_s"`
+	Cost        Cost        `json:"cost"`
+	Net         CoreSeconds `json:"net_core_s"`
+	Source      Pair        `json:"source"`
+	Destination Pair        `json:"destination"`
+	Refusals    []Refusal   `json:"refusals,omitempty"`
+	// DestP90 is the destination's forecast p90 peak after the add, as a share
+	// of its usable cores; MemoryAfter is what stays free there.
+	DestP90     float64 `json:"dest_p90_after"`
+	MemoryAfter MiB     `json:"memory_after_mib"`
+	// ContentionAt is when the source's demand is predicted to exceed its
+	// capacity if nothing moves, from now; -1 when it is not.
+	ContentionAt time.Duration `json:"contention_at_ns"`
+	Horizon      time.Duration `json:"horizon_ns"`
+	// Residual is the expected unserved demand at the source after the VM has
+	// left, over a whole horizon: what its leaving does not cure.
+	Residual CoreSeconds `json:"residual_core_s"`
+}
+
+// Allowed says whether nothing stands against the move.
+func (e *Evaluation) Allowed() bool { return len(e.Refusals) == 0 }
+
+// EvaluateMigration weighs moving vm from src to the host that made the offer:
+// gain and every cost term in core-seconds over the VM's forecast horizon, and
+// every reason against. It checks constraints again that the offer may not
+// know of. A draining source needs no gain.
+func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
+	s := newSource(&src, &p)
+	e := s.leaving(&vm, dst.Host)
+	d := NeedOf(vm, src)
+	e.To = dst.Host
+	e.Refusals = append(e.Refusals, dst.Refusals...)
+	e.Refusals = append(e.Refusals, offerRefusals(&vm, &src, &dst, &p)...)
+	if hasKind(dst.Refusals, RefuseMissingData) || !(dst.Usable.CPU > 0) {
+		if !hasKind(e.Refusals, RefuseMissingData) {
+			e.Refusals = append(e.Refusals, refuse(RefuseMissingData, "the offer shows no capacity"))
+		}
+		return e
+	}
+	s.arriving(&e, &vm, &d, &dst)
+	e.DestP90 = shareAfter(&dst, &d.CPU)
+	e.MemoryAfter = dst.MemoryFree - d.Memory
+	fitted := dst
+	fitted.P90After = e.DestP90
+	for _, r := range fits(&fitted, &d, p) {
+		if !hasKind(e.Refusals, r.Kind) {
+			e.Refusals = append(e.Refusals, r)
+		}
+	}
+	e.finish(&p, src.Draining)
+	return e
+}
+
+// offerRefusals are the reasons against an offer that its maker cannot know.
+func offerRefusals(vm *VM, src *Host, dst *Offer, p *Policy) []Refusal {
+	var out []Refusal
+	if dst.Host == src.ID {
+		out = append(out, refuse(RefuseSameHost, "%s runs there already", vm.label()))
+	}
+	if dst.Age > p.MaxOfferAge {
+		out = append(out, refuse(RefuseStale, "the offer is %s old, at most %s is used", round(dst.Age), p.MaxOfferAge))
+	}
+	if r := pinRefusal(vm.Policy.Pin, dst.Host, dst.Name); r != nil && !hasKind(dst.Refusals, RefusePinned) {
+		out = append(out, *r)
+	}
+	return out
+}
+
+// finish sums up the cost and applies the rule of gain.
+func (e *Evaluation) finish(p *Policy, drain bool) {
+	e.Cost.sum()
+	e.Net = e.Gain - e.Cost.Total
+	if drain {
+		return
+	}
+	need := max(p.MinGain, CoreSeconds(p.GainFactor)*e.Cost.Total)
+	// The negation refuses a NaN too.
+	if !(e.Gain >= need) || !(e.Gain > 0) {
+		e.Refusals = append(e.Refusals, refuse(RefuseGain,
+			"gain %.2f core-seconds is below %.2f (the larger of %.3g x cost %.2f and %.3g)",
+			e.Gain, need, p.GainFactor, e.Cost.Total, p.MinGain))
+	}
+}
+
+func (c *Cost) add(group, name string, v CoreSeconds, format string, args ...any) {
+	c.Terms = append(c.Terms, Term{Name: name, Group: group, Value: v, Text: fmt.Sprintf(format, args...)})
+}
+
+// The groups of cost terms. A risk term's value is a factor's share of the
+// other groups' sum.
+const (
+	groupResource = "resource"
+	groupNetwork  = "network"
+	groupOverhead = "overhead"
+	groupRisk     = "risk"
+)
+
+// sum fills the group sums from the terms. Risk terms hold factors until now.
+func (c *Cost) sum() {
+	c.Resource, c.Network, c.Overhead, c.Risk = 0, 0, 0, 0
+	for _, t := range c.Terms {
+		switch t.Group {
+		case groupResource:
+			c.Resource += t.Value
+		case groupNetwork:
+			c.Network += t.Value
+		case groupOverhead:
+			c.Overhead += t.Value
+		}
+	}
+	// Bringing traffic partners together may pay for other network cost, but
+	// is no reason to move: contention is.
+	c.Network = max(0, c.Network)
+	base := c.Resource + c.Network + c.Overhead
+	for i := range c.Terms {
+		if c.Terms[i].Group == groupRisk {
+			c.Terms[i].Value *= base
+			c.Risk += c.Terms[i].Value
+		}
+	}
+	c.Total = base + c.Risk
+}
+
+// source holds what is the same for every VM that might leave a host.
+type source struct {
+	h        *Host
+	p        *Policy
+	grid     grid
+	load     *load
+	usable   Cores
+	without  []float64 // expected unserved core-seconds per step
+	total    float64
+	contends time.Duration
+	peak     float64 // p90 of the peak, cores
+}
+
+func newSource(h *Host, p *Policy) *source {
+	g := h.grid()
+	s := &source{h: h, p: p, grid: g, load: h.planned(g), usable: h.usable().CPU}
+	s.without = s.load.unserved(s.usable, nil)
+	s.total = total(s.without)
+	s.contends = s.load.contention(s.usable, p.ContentionProbability)
+	s.peak = p90(s.load.peakQuantiles())
+	return s
+}
+
+// planned is the CPU load that stays once the moves under way are over.
+func (h *Host) planned(g grid) *load {
+	l := h.cpuLoad(g)
+	for i := range h.VMs {
+		vm := &h.VMs[i]
+		if slices.Contains(h.Outgoing, vm.ID) && !h.isTransient(vm.ID) && vm.unmeasured() == "" {
+			d := demandOf(&vm.CPU)
+			l.remove(&d)
+		}
+	}
+	return l
+}
+
+// contention is when demand first exceeds capacity with probability p; -1 if
+// not within the horizon.
+func (l *load) contention(capacity Cores, p float64) time.Duration {
+	for h := range l.steps {
+		if exceedProbability(l.steps[h].quantiles(l.rho), float64(capacity)) >= p {
+			return time.Duration(h) * l.grid.step
+		}
+	}
+	return -1
+}
+
+func total(xs []float64) float64 {
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum
+}
+
+// leaving weighs what is known before a destination is: the gain at the
+// source and the cost of the copy.
+func (s *source) leaving(vm *VM, to HostID) Evaluation {
+	e := Evaluation{VM: vm.ID, ContentionAt: s.contends, Horizon: s.grid.step * time.Duration(s.grid.n)}
+	plan := planCopy(vm, s.h.Learned.Link(to, *s.p), &s.h.Learned, s.p)
+	e.Cost.CopyTime, e.Cost.Blackout = plan.time, plan.blackout
+	e.Cost.Bytes, e.Cost.Converges = uint64(plan.bytes), plan.convergent
+	e.Refusals = append(e.Refusals, plan.refusals...)
+
+	d := NeedOf(*vm, *s.h).CPU
+	e.Source.Without = CoreSeconds(s.total)
+	e.Source.With = e.Source.Without
+	if vm.unmeasured() == "" {
+		s.load.remove(&d)
+		after := s.load.unserved(s.usable, make([]float64, 0, s.grid.n))
+		s.load.add(&d)
+		e.Residual = CoreSeconds(total(after))
+		e.Source.With = CoreSeconds(s.blend(s.without, after, s.lead(plan.time)))
+	}
+	e.Gain = e.Source.Without - e.Source.With
+	s.copyTerms(&e.Cost, &plan, &d)
+	s.riskTerms(&e.Cost, vm, &plan, to)
+	return e
+}
+
+// lead is how long the VM still burdens the source: mean jitter, then the copy.
+func (s *source) lead(copyTime time.Duration) time.Duration { return s.p.MaxJitter/2 + copyTime }
+
+// blend sums before up to lead and after from then on.
+func (s *source) blend(before, after []float64, lead time.Duration) float64 {
+	sum := 0.0
+	for h := range before {
+		share := before01(lead, time.Duration(h)*s.grid.step, s.grid.step)
+		sum += share*before[h] + (1-share)*after[h]
+	}
+	return sum
+}
+
+// before01 is the share of the step from start that lies before t.
+func before01(t, start, step time.Duration) float64 {
+	return math.Min(1, math.Max(0, float64(t-start)/float64(step)))
+}
+
+func (s *source) copyTerms(c *Cost, plan *copyPlan, d *Demand) {
+	p := s.p
+	secs := plan.time.Seconds()
+	c.add(groupNetwork, "transfer", CoreSeconds(float64(p.LinkCores)*plan.bytes/float64(max(minBandwidth, plan.link.Bandwidth))),
+		"%.0f MiB at %.1f MiB/s (%d samples)", plan.bytes/mib, float64(plan.link.Bandwidth)/mib, plan.link.Samples)
+	c.add(groupOverhead, "copy", CoreSeconds(float64(p.MigrationCores)*secs),
+		"copying for %s at %.2g cores for both ends", round(plan.time), p.MigrationCores)
+	peak := p90(d.Peak)
+	c.add(groupOverhead, "blackout", CoreSeconds(peak*plan.blackout.Seconds()),
+		"paused for %s with a demand of up to %.2f cores", round(plan.blackout), peak)
+}
+
+func (s *source) riskTerms(c *Cost, vm *VM, plan *copyPlan, to HostID) {
+	p := s.p
+	if q := vm.CPU.Peak; vm.unmeasured() == "" && q[0] > 0 {
+		spread := math.Min(1, (p90(q)-q[0])/q[0])
+		c.add(groupRisk, "spread", CoreSeconds(p.RiskSpread*spread), "p90 of the VM's peak is %.0f %% above its median", 100*(p90(q)-q[0])/q[0])
+	}
+	if n := s.h.Learned.failures(vm.ID, to); n > 0 {
+		c.add(groupRisk, "failures", CoreSeconds(p.RiskFailure*float64(n)), "%d failed in the last 24 h", n)
+	}
+	if plan.assumed {
+		c.add(groupRisk, "dirty-rate", CoreSeconds(p.RiskUnknown), "no measured dirty rate, %.1f MiB/s assumed", float64(plan.dirty)/mib)
+	}
+}
+
+// arriving adds what only the destination's offer shows.
+func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
+	base := offerLoad(dst, &need.CPU)
+	without := base.unserved(dst.Usable.CPU, nil)
+	base.add(&need.CPU)
+	with := base.unserved(dst.Usable.CPU, nil)
+	dstSource := source{p: s.p, grid: base.grid}
+	e.Destination.Without = CoreSeconds(total(without))
+	e.Destination.With = CoreSeconds(dstSource.blend(without, with, s.lead(e.Cost.CopyTime)))
+	e.Cost.add(groupResource, "destination", e.Destination.With-e.Destination.Without,
+		"unserved demand at the destination %.2f -> %.2f core-seconds", e.Destination.Without, e.Destination.With)
+	s.partnerTerm(&e.Cost, vm, dst, e.Horizon)
+	if s.p.MaxOfferAge > 0 {
+		share := math.Min(1, float64(max(0, dst.Age))/float64(s.p.MaxOfferAge))
+		e.Cost.add(groupRisk, "offer-age", CoreSeconds(s.p.RiskAge*share), "the offer is %s old", round(dst.Age))
+	}
+}
+
+// partnerTerm prices the distance to declared traffic partners by latency
+// class: coordinates are too coarse to rank hosts of one rack.
+func (s *source) partnerTerm(c *Cost, vm *VM, dst *Offer, horizon time.Duration) {
+	if len(vm.Policy.Partners) == 0 {
+		return
+	}
+	class := latencyClass(dst.RTT, dst.RTTKnown)
+	here, there := len(s.h.residents(vm.Policy.Partners)), len(dst.Partners)
+	v := float64(s.p.PartnerCores) * float64(class) * float64(here-there) * horizon.Seconds()
+	c.add(groupNetwork, "partners", CoreSeconds(v), "leaves %d traffic partners, joins %d, latency class %d", here, there, class)
+}
+
+// latencyClass is 1 within a rack or unknown, 2 up to 5 ms, 3 beyond.
+func latencyClass(rtt time.Duration, known bool) int {
+	switch {
+	case !known || rtt < time.Millisecond:
+		return 1
+	case rtt < 5*time.Millisecond:
+		return 2
+	}
+	return 3
+}
+
+// Choose evaluates every offer and returns the allowed one of greatest net
+// gain (ties: the emptier host, then the smaller id) with its evaluation, and
+// the others with their reasons, in order of id. The host is empty when the VM
+// fits nowhere.
+func Choose(vm VM, src Host, offers []Offer, p Policy) (HostID, Evaluation, []RefusedDestination) {
+	var best *Evaluation
+	var refused []RefusedDestination
+	names := map[HostID]string{}
+	lost := func(e *Evaluation, rs []Refusal) {
+		refused = append(refused, RefusedDestination{Host: e.To, Name: names[e.To], Refusals: rs})
+	}
+	for i := range offers {
+		e := EvaluateMigration(vm, src, offers[i], p)
+		names[e.To] = offers[i].Name
+		switch {
+		case !e.Allowed():
+			lost(&e, e.Refusals)
+		case best == nil || better(&e, best):
+			if best != nil {
+				lost(best, []Refusal{beaten(best, &e)})
+			}
+			best = &e
+		default:
+			lost(&e, []Refusal{beaten(&e, best)})
+		}
+	}
+	slices.SortFunc(refused, func(a, b RefusedDestination) int { return cmp.Compare(a.Host, b.Host) })
+	if best == nil {
+		return "", Evaluation{VM: vm.ID, ContentionAt: -1}, refused
+	}
+	return best.To, *best, refused
+}
+
+func better(a, b *Evaluation) bool {
+	return cmp.Or(cmp.Compare(b.Net, a.Net), cmp.Compare(a.DestP90, b.DestP90), cmp.Compare(a.To, b.To)) < 0
+}
+
+func beaten(e, by *Evaluation) Refusal {
+	return refuse(RefuseGain, "net gain %.2f core-seconds, %s gives %.2f", e.Net, by.To, by.Net)
+}
+
+// FindBestTargetHost is Choose over whole hosts instead of offers: for
+// simulations and «what if» questions, where every host's state is known.
+func FindBestTargetHost(now time.Time, vm VM, src Host, hosts []Host, p Policy) (HostID, Evaluation, []RefusedDestination) {
+	need := NeedOf(vm, src)
+	offers := make([]Offer, 0, len(hosts))
+	for _, h := range hosts {
+		offers = append(offers, MakeOffer(now, h, need, p))
+	}
+	return Choose(vm, src, offers, p)
+}

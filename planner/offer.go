@@ -1,0 +1,248 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Offer is a destination's answer to a probe: live and not binding. It counts
+// held leases and incoming VMs as present.
+type Offer struct {
+	Host HostID `json:"host"`
+	Name string `json:"name"`
+	// At is the destination's clock, for records only; nothing compares it.
+	At time.Time `json:"at"`
+	// Age is set by the receiver, on its own clock, before each use.
+	Age time.Duration `json:"age_ns"`
+	// RTT is set by the receiver when known.
+	RTT      time.Duration `json:"rtt_ns"`
+	RTTKnown bool          `json:"rtt_known"`
+
+	Usable     Capacity `json:"usable"`
+	MemoryFree MiB      `json:"memory_free_mib"`
+	// CPU is the joint demand at the destination now, without the asked VM.
+	CPU         Demand  `json:"cpu"`
+	Correlation float64 `json:"correlation"`
+	// P90After is the forecast p90 of the peak with the VM, as a share of Usable.
+	P90After float64 `json:"p90_after"`
+	Held     int     `json:"held"`
+	Incoming int     `json:"incoming"`
+	// Partners are those of the VM's traffic partners that run here.
+	Partners []string `json:"partners,omitempty"`
+	// Refusals are empty when the destination would take the VM.
+	Refusals []Refusal `json:"refusals,omitempty"`
+}
+
+// NeedOf describes a VM to destinations. An unmeasured VM, which only a drain
+// may move, needs all of its virtual CPUs.
+func NeedOf(vm VM, src Host) Need {
+	n := Need{
+		VM: vm.ID, Name: vm.Name, From: src.ID, Memory: vm.Memory,
+		CPUModel: vm.CPUModel, Pools: vm.Pools, Networks: vm.Networks,
+		Pin: vm.Policy.Pin, AntiAffinity: vm.Policy.AntiAffinity, Partners: vm.Policy.Partners,
+		Drain: src.Draining,
+	}
+	if vm.unmeasured() == "" {
+		n.CPU = demandOf(&vm.CPU)
+	} else {
+		n.CPU = constantDemand(float64(vm.VCPUs))
+	}
+	if vm.Mem.Ready && vm.Mem.Peak.Known() {
+		d := demandOf(&vm.Mem)
+		n.Mem = &d
+	}
+	return n
+}
+
+// MakeOffer answers a probe for need on host h: headroom less leases less
+// incoming VMs, and every reason against. The same call, with the lease book
+// as it is then, decides whether a lease may be granted: it may if and only if
+// Refusals is empty. A lease or copy of the same VM from the same source does
+// not count against itself, so a repeated probe gets the same answer.
+func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
+	h = h.withoutNeed(need)
+	o := Offer{
+		Host: h.ID, Name: h.Name, At: now, Usable: h.usable(), Correlation: h.correlation(),
+		Held: len(h.Held), Incoming: len(h.Incoming), Partners: h.residents(need.Partners),
+	}
+	o.Refusals = h.constraints(&need, p)
+	if missing := h.missing(); len(missing) > 0 {
+		o.Refusals = append(o.Refusals, refuse(RefuseMissingData, "%s: %s", h.label(), missing[0]))
+		return o
+	}
+	if why := need.CPU.check(); why != "" || !(need.Memory > 0) {
+		o.Refusals = append(o.Refusals, refuse(RefuseMissingData, "the probe's demand is malformed: %s", orElse(why, "no memory size")))
+		return o
+	}
+	g := h.grid()
+	if g.n == 0 {
+		g = grid{need.CPU.Step, len(need.CPU.Steps)}
+	}
+	l := h.cpuLoad(g)
+	o.CPU = l.demand()
+	o.MemoryFree = h.memoryFree(p.SlotProbability)
+	o.P90After = shareAfter(&o, &need.CPU)
+	o.Refusals = append(o.Refusals, fits(&o, &need, p)...)
+	return o
+}
+
+// withoutNeed removes what the host already holds for the very VM asked about.
+func (h Host) withoutNeed(need Need) Host {
+	same := func(n *Need) bool { return n.VM == need.VM && n.From == need.From }
+	h.Held = slices.DeleteFunc(slices.Clone(h.Held), func(l Lease) bool { return same(&l.Need) })
+	h.Incoming = slices.DeleteFunc(slices.Clone(h.Incoming), func(in Incoming) bool { return same(&in.Need) })
+	h.VMs = slices.DeleteFunc(slices.Clone(h.VMs), func(vm VM) bool { return vm.ID == need.VM })
+	return h
+}
+
+// shareAfter is the p90 of the destination's peak with the VM added, as a
+// share of what is usable there.
+func shareAfter(o *Offer, vm *Demand) float64 {
+	after := joined(o, vm)
+	return p90(after.peakQuantiles()) / float64(o.Usable.CPU)
+}
+
+// joined is the load of an offer's host with the VM added.
+func joined(o *Offer, vm *Demand) *load {
+	l := offerLoad(o, vm)
+	l.add(vm)
+	return l
+}
+
+// offerLoad is the offer's own load on the VM's time base, if it has one.
+func offerLoad(o *Offer, vm *Demand) *load {
+	g := grid{vm.Step, len(vm.Steps)}
+	if g.n == 0 {
+		g = grid{o.CPU.Step, len(o.CPU.Steps)}
+	}
+	l := newLoad(g, min(1, max(0, o.Correlation)))
+	l.add(&o.CPU)
+	return l
+}
+
+// fits checks both dimensions of an offer.
+func fits(o *Offer, need *Need, p Policy) []Refusal {
+	var out []Refusal
+	limit, word := p.Low, "LOW"
+	if need.Drain {
+		limit, word = p.High, "HIGH"
+	}
+	// The negation refuses a NaN too.
+	if !(o.P90After <= limit) {
+		out = append(out, refuse(RefuseCPU, "forecast p90 after the add is %.0f %% of %.2f cores, above %s %.0f %%",
+			100*o.P90After, o.Usable.CPU, word, 100*limit))
+	}
+	if !(need.Memory <= o.MemoryFree) {
+		out = append(out, refuse(RefuseMemory, "needs %.0f MiB, %.0f MiB are free", need.Memory, max(0, o.MemoryFree)))
+	}
+	return out
+}
+
+// constraints lists the hard constraints that stand against need on h.
+func (h *Host) constraints(need *Need, p Policy) []Refusal {
+	var out []Refusal
+	if need.From == h.ID {
+		out = append(out, refuse(RefuseSameHost, "%s runs here already", need.label()))
+	}
+	if h.Draining {
+		out = append(out, refuse(RefuseDraining, "%s is being drained", h.label()))
+	}
+	if h.HealthScore > 0 {
+		out = append(out, refuse(RefuseUnhealthy, "%s doubts its own health (score %d)", h.label(), h.HealthScore))
+	}
+	out = append(out, provides(need.CPUModel, h.CPUModel, need.Pools, h.Pools, need.Networks, h.Networks, true)...)
+	if r := pinRefusal(need.Pin, h.ID, h.Name); r != nil {
+		out = append(out, *r)
+	}
+	if other := h.avoids(need); other != "" {
+		out = append(out, refuse(RefuseAntiAffinity, "must not share a host with %s", other))
+	}
+	if n := len(h.pending()); n >= p.MaxIncoming {
+		out = append(out, refuse(RefuseConcurrency, "%d of %d incoming moves are held or under way", n, p.MaxIncoming))
+	}
+	return out
+}
+
+func (n *Need) label() string { return orElse(n.Name, string(n.VM)) }
+
+// provides compares what a VM needs with what a host has. Not strict: what
+// the host does not advertise is left to the probe.
+func provides(model, hostModel string, pools, hostPools, nets, hostNets []string, strict bool) []Refusal {
+	var out []Refusal
+	if model != "" && model != hostModel && (strict || hostModel != "") {
+		out = append(out, refuse(RefuseCPUModel, "needs CPU model %s, has %s", model, orElse(hostModel, "none known")))
+	}
+	if strict || len(hostPools) > 0 {
+		for _, pool := range pools {
+			if !slices.Contains(hostPools, pool) {
+				out = append(out, refuse(RefusePool, "storage pool %s is not there", pool))
+			}
+		}
+	}
+	if strict || len(hostNets) > 0 {
+		for _, net := range nets {
+			if !slices.Contains(hostNets, net) {
+				out = append(out, refuse(RefuseNetwork, "network %s is not there", net))
+			}
+		}
+	}
+	return out
+}
+
+// pinRefusal says whether a pin forbids a destination.
+func pinRefusal(pin string, id HostID, name string) *Refusal {
+	if pin == "" || pin == string(id) || (name != "" && pin == name) {
+		return nil
+	}
+	r := refuse(RefusePinned, "pinned to %s", pin)
+	if pin == PinHere {
+		r.Text = "pinned where it is"
+	}
+	return &r
+}
+
+// avoids names a VM of the host, running or on its way, that must not share a
+// host with need; "" if there is none.
+func (h *Host) avoids(need *Need) string {
+	for i := range h.VMs {
+		vm := &h.VMs[i]
+		if excludes(need.AntiAffinity, vm.Policy.AntiAffinity, need.VM, need.Name, vm.ID, vm.Name) {
+			return vm.label()
+		}
+	}
+	for _, n := range h.pending() {
+		if excludes(need.AntiAffinity, n.AntiAffinity, need.VM, need.Name, n.VM, n.Name) {
+			return fmt.Sprintf("%s, which is on its way here", n.label())
+		}
+	}
+	return ""
+}
+
+// groupPrefix marks an anti-affinity entry that names a group, not a VM.
+const groupPrefix = "group:"
+
+func excludes(a, b []string, aID VMID, aName string, bID VMID, bName string) bool {
+	if names(a, bID, bName) || names(b, aID, aName) {
+		return true
+	}
+	return slices.ContainsFunc(a, func(g string) bool {
+		return len(g) > len(groupPrefix) && g[:len(groupPrefix)] == groupPrefix && slices.Contains(b, g)
+	})
+}
+
+// names says whether a list names a VM by id or by name.
+func names(list []string, id VMID, name string) bool {
+	return slices.Contains(list, string(id)) || (name != "" && slices.Contains(list, name))
+}
+
+// residents returns those entries of list that name a VM of this host.
+func (h *Host) residents(list []string) []string {
+	var out []string
+	for _, want := range list {
+		if slices.ContainsFunc(h.VMs, func(vm VM) bool { return names([]string{want}, vm.ID, vm.Name) }) {
+			out = append(out, want)
+		}
+	}
+	return out
+}

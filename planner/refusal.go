@@ -1,0 +1,76 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Kind is why something may not be done. The list is closed: do not reorder or
+// remove; clients and records depend on the words.
+type Kind string
+
+// The refusal kinds.
+const (
+	RefuseMissingData  Kind = "missing-data"   // an input is unmeasured or malformed
+	RefuseSameHost     Kind = "same-host"      // source and destination are one
+	RefuseUnreachable  Kind = "unreachable"    // the peer is not alive
+	RefuseStale        Kind = "stale"          // digest or offer too old
+	RefuseDraining     Kind = "draining"       // the destination is being emptied
+	RefuseUnhealthy    Kind = "unhealthy"      // the destination's own health is in doubt
+	RefuseCPU          Kind = "cpu"            // forecast demand after the add exceeds the limit
+	RefuseMemory       Kind = "memory"         // memory does not fit
+	RefuseSlots        Kind = "slots"          // the digest shows no free slot of the size
+	RefuseCPUModel     Kind = "cpu-model"      // the guest's CPU model is not there
+	RefusePool         Kind = "pool"           // a storage pool is not there
+	RefuseNetwork      Kind = "network"        // a network is not there
+	RefusePinned       Kind = "pinned"         // the owner pinned the VM
+	RefuseAffinity     Kind = "affinity"       // would be separated from a partner
+	RefuseAntiAffinity Kind = "anti-affinity"  // would join a VM it must avoid
+	RefuseCooldown     Kind = "cool-down"      // moved too recently
+	RefuseReturn       Kind = "return"         // left that host too recently
+	RefuseBackoff      Kind = "back-off"       // the same move was refused or failed a moment ago
+	RefuseBusy         Kind = "busy"           // a backup or block job runs
+	RefuseUnmovable    Kind = "unmovable"      // can never be migrated
+	RefuseNoGuard      Kind = "no-guard"       // no hand-over guard, or a lease conflict
+	RefuseConcurrency  Kind = "concurrency"    // as many moves as allowed are under way
+	RefuseDistance     Kind = "distance"       // round trip above the limit
+	RefuseNoConverge   Kind = "not-converging" // pre-copy would not finish
+	RefuseBlackout     Kind = "blackout"       // predicted pause above the limit
+	RefuseGain         Kind = "gain"           // gain below the required multiple of the cost
+	RefuseRejected     Kind = "rejected"       // the operator said no
+)
+
+// Kinds returns every refusal kind, in the documented order.
+func Kinds() []Kind {
+	return []Kind{
+		RefuseMissingData, RefuseSameHost, RefuseUnreachable, RefuseStale, RefuseDraining, RefuseUnhealthy,
+		RefuseCPU, RefuseMemory, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefusePinned,
+		RefuseAffinity, RefuseAntiAffinity, RefuseCooldown, RefuseReturn, RefuseBackoff, RefuseBusy,
+		RefuseUnmovable, RefuseNoGuard, RefuseConcurrency, RefuseDistance, RefuseNoConverge,
+		RefuseBlackout, RefuseGain, RefuseRejected,
+	}
+}
+
+// Refusal is one reason against one VM, host or move, with text for people.
+type Refusal struct {
+	Kind Kind   `json:"kind"`
+	Text string `json:"text"`
+}
+
+// String renders kind and text.
+func (r Refusal) String() string { return string(r.Kind) + ": " + r.Text }
+
+// RefusedDestination is a host that may not take the VM, with every reason known.
+type RefusedDestination struct {
+	Host     HostID    `json:"host"`
+	Name     string    `json:"name,omitempty"`
+	Refusals []Refusal `json:"refusals"`
+}
+
+func refuse(k Kind, format string, args ...any) Refusal {
+	return Refusal{Kind: k, Text: fmt.Sprintf(format, args...)}
+}
+
+func hasKind(rs []Refusal, k Kind) bool {
+	return slices.ContainsFunc(rs, func(r Refusal) bool { return r.Kind == k })
+}
