@@ -1,0 +1,262 @@
+package predict
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Forecaster forecasts one series. One goroutine at a time may use it.
+type Forecaster struct {
+	config  Config
+	series  *series
+	lags    []lag
+	members []member // members[0] is naive
+	cards   []*card
+	peaks   []*peakCalibration
+	tables  *peakTables
+	rise    *rise
+	chosen  int
+
+	given    *card // the forecasts given out
+	conform  *conformal
+	coverage running
+	peakCov  running
+	shift    cusum
+	spots    spots
+
+	// The present forecast of every member and the one given out; scratch that
+	// Observe fills.
+	steps  [][]Quantiles
+	peak   []Quantiles
+	known  []bool
+	out    []Quantiles
+	outTop Quantiles
+	outOK  bool
+}
+
+// New makes a Forecaster that has seen nothing yet. An error names the setting
+// that is out of bounds.
+func New(c Config) (*Forecaster, error) {
+	c, err := c.normal()
+	if err != nil {
+		return nil, err
+	}
+	s, lags := newSeries(c), lagsFor(c)
+	f := &Forecaster{config: c, series: s, lags: lags, rise: newRise(s), tables: newPeakTables(c.Horizon),
+		given: newCard(lags), conform: newConformal(len(lags) + 1), out: make([]Quantiles, c.Horizon), outTop: unknown()}
+	f.members = []member{newNaive(s, lags), newSES(s, lags), newHolt(s, lags), newDecay(s), f.rise}
+	for range f.members {
+		f.cards = append(f.cards, newCard(lags))
+		f.peaks = append(f.peaks, newPeakCalibration(lags[len(lags)-1]))
+		f.steps = append(f.steps, make([]Quantiles, c.Horizon))
+	}
+	f.peak = make([]Quantiles, len(f.members))
+	f.known = make([]bool, len(f.members))
+	return f, nil
+}
+
+// Config is the configuration with its defaults filled in.
+func (f *Forecaster) Config() Config { return f.config }
+
+// Observe takes the sample of one Config.Sample, in any unit. NaN says that it
+// is missing; a negative, infinite or absurdly large value (above 1e30) is a
+// broken reading and counts as missing as well.
+func (f *Forecaster) Observe(x float64) {
+	if !(x >= 0 && x <= limit) {
+		x = math.NaN()
+	}
+	f.series.push(x)
+	f.settle()
+	for i, m := range f.members {
+		m.Observe(x)
+		f.known[i] = m.Forecast(f.config.Horizon, f.steps[i])
+		f.peak[i] = unknown()
+		top := math.NaN()
+		if f.known[i] {
+			f.peak[i] = f.peakOf(i)
+			top = highest(f.steps[i])
+		}
+		f.peaks[i].settle(f.series.t, f.series.peak(), top)
+		f.cards[i].issue(f.series.t, f.steps[i], f.peak[i], f.known[i])
+	}
+	f.choose()
+	f.combine()
+	f.given.issue(f.series.t, f.out, f.outTop, f.outOK)
+	f.watch(x)
+}
+
+func (f *Forecaster) peakOf(i int) (q Quantiles) {
+	if p, ok := f.members[i].(peaker); ok && p.peak(&q) {
+		return q
+	}
+	return f.peaks[i].quantiles(f.steps[i], f.tables)
+}
+
+// settle scores every forecast that falls due with the sample just pushed.
+func (f *Forecaster) settle() {
+	t := f.series.t
+	fade := math.Exp2(-1 / float64(trailing*f.config.span()))
+	for _, c := range f.cards {
+		c.fade(fade)
+	}
+	f.given.fade(fade)
+	for a := range f.given.lags {
+		y := f.series.mean(0)
+		if a == len(f.lags) {
+			y = f.series.peak()
+		}
+		base, ok := f.cards[0].due(a, t)
+		if !ok || math.IsNaN(y) {
+			continue
+		}
+		naive, weight := pinball(&base, y), float64(f.given.lags[a].stride)
+		for i, c := range f.cards {
+			if q, ok := c.due(a, t); ok {
+				f.cards[i].add(pinball(&q, y), naive, weight)
+			}
+		}
+		if q, ok := f.given.due(a, t); ok {
+			f.given.add(pinball(&q, y), naive, weight)
+			f.cover(a, &q, y)
+		}
+	}
+	for _, c := range f.cards[1:] {
+		c.police()
+	}
+}
+
+// trailing is the half-life of scores, in horizons.
+const trailing = 4
+
+// cover counts what the given forecast q held at lag a, and corrects the next.
+func (f *Forecaster) cover(a int, q *Quantiles, y float64) {
+	l := f.given.lags[a]
+	f.conform.settle(a, q, y, l.independent())
+	held := 0.0
+	if y <= q[3] {
+		held = 1
+	}
+	if a == len(f.lags) {
+		f.peakCov.add(held, coverageMemory)
+		return
+	}
+	f.coverage.add(held, coverageMemory)
+}
+
+// coverageMemory is the number of outcomes over which coverage is shown.
+const coverageMemory = 500
+
+// choose picks the member with the smallest trailing loss; the present one
+// stays until another is clearly better.
+func (f *Forecaster) choose() {
+	best, least := f.chosen, math.Inf(1)
+	for i, c := range f.cards {
+		r := c.ratio()
+		if f.members[i] == member(f.rise) || !f.known[i] || c.off || math.IsNaN(r) {
+			continue
+		}
+		if r < least {
+			best, least = i, r
+		}
+	}
+	now := f.cards[f.chosen].ratio()
+	if f.cards[f.chosen].off || !f.known[f.chosen] || math.IsNaN(now) || least < switchAt*now {
+		f.chosen = best
+	}
+}
+
+// combine makes the forecast that is given out: the chosen member's, raised
+// where demand climbs now, shifted by what coverage asks for.
+func (f *Forecaster) combine() {
+	f.outOK = f.known[f.chosen]
+	if !f.outOK {
+		f.outTop = unknown()
+		return
+	}
+	copy(f.out, f.steps[f.chosen])
+	f.outTop = f.peak[f.chosen]
+	f.conform.apply(f.lags, f.out)
+	for i, o := range f.conform.offset(len(f.lags)) {
+		f.outTop[i] += o
+	}
+	f.outTop.tidy()
+	if r := f.riseIndex(); f.known[r] && !f.cards[r].off {
+		for h := range f.out {
+			f.out[h].upper(&f.steps[r][h])
+		}
+		f.outTop.upper(&f.peak[r])
+	}
+	for h := range f.out {
+		f.outTop.upper(&f.out[h])
+	}
+}
+
+func (f *Forecaster) riseIndex() int { return slices.Index(f.members, member(f.rise)) }
+
+// Forecast returns the present forecast. It may be kept: it shares nothing with
+// the Forecaster.
+func (f *Forecaster) Forecast() Forecast {
+	out := Forecast{Step: f.config.Step, Peak: f.outTop, Method: f.method(),
+		Skill: 1 - f.given.ratio(), Coverage: math.NaN(), PeakCoverage: math.NaN(),
+		Observed: int(f.series.observed), Missing: int(f.series.missing)}
+	if math.IsInf(out.Skill, 0) {
+		out.Skill = math.NaN()
+	}
+	if f.outOK {
+		out.Steps = slices.Clone(f.out)
+	}
+	if f.coverage.n >= minCovered {
+		out.Coverage = f.coverage.mean
+	}
+	if f.peakCov.n >= minCovered {
+		out.PeakCoverage = f.peakCov.mean
+	}
+	out.Why = f.why()
+	out.Ready = out.Why == ""
+	for i, m := range f.members {
+		out.Members = append(out.Members, f.status(i, m.Name()))
+	}
+	return out
+}
+
+// minCovered outcomes must be seen before a coverage is shown.
+const minCovered = 10
+
+func (f *Forecaster) method() string {
+	name := f.members[f.chosen].Name()
+	if r := f.riseIndex(); f.known[r] && !f.cards[r].off {
+		name += "+rise"
+	}
+	return name
+}
+
+// why is the reason for which the forecast must not be acted upon, or "".
+func (f *Forecaster) why() string {
+	s := f.series
+	switch {
+	case s.observed < int64(f.config.Warmup):
+		return fmt.Sprintf("warming up: %d of %d samples seen", s.observed, f.config.Warmup)
+	case s.gap > f.config.MaxGap:
+		return fmt.Sprintf("no sample for %v", time.Duration(s.gap)*f.config.Sample)
+	case !f.outOK:
+		return "no step is complete yet"
+	}
+	return ""
+}
+
+func (f *Forecaster) status(i int, name string) MemberStatus {
+	c := f.cards[i]
+	st := MemberStatus{Name: name, Loss: math.NaN(), Ratio: c.ratio(), Off: c.off}
+	if c.weight >= minScored {
+		st.Loss = c.loss / c.weight
+	}
+	switch {
+	case c.off:
+		st.Why = fmt.Sprintf("loses to naive: its trailing loss is %.3g times naive's", st.Ratio)
+	case !f.known[i]:
+		st.Why = "has nothing to say now"
+	}
+	return st
+}

@@ -1,0 +1,46 @@
+package predict
+
+import "math"
+
+// naive expects that nothing changes: the last step mean, spread by the
+// changes that were really seen over each horizon. Every other member must beat
+// it.
+type naive struct {
+	*spread
+	last float64    // last known step mean
+	step [2]running // squared change over one and over two steps
+}
+
+func newNaive(s *series, lags []lag) *naive {
+	return &naive{spread: newSpread(s, lags), last: math.NaN()}
+}
+
+func (m *naive) Name() string { return "naive" }
+
+func (m *naive) Observe(float64) {
+	if y := m.s.mean(0); !math.IsNaN(y) {
+		m.last = y
+		for i := range m.step {
+			if d := y - m.s.mean((i+1)*m.s.perStep); !math.IsNaN(d) {
+				m.step[i].add(d*d, memory)
+			}
+		}
+	}
+	m.ready = !math.IsNaN(m.last)
+	// Noise does not grow with the horizon, a random walk does: what two steps
+	// change more than one tells which it is.
+	v, growth := m.step[0].mean, m.step[0].mean
+	if m.step[1].n > 0 {
+		growth = min(max(0, m.step[1].mean-v), v)
+	}
+	for h := range m.points {
+		m.points[h] = m.last
+		m.sigma[h] = math.Sqrt(v + growth*float64(h))
+	}
+	m.settle()
+}
+
+func (m *naive) Forecast(h int, dst []Quantiles) bool { return m.quantiles(dst[:h]) }
+
+// memory is the number of samples over which error variances are averaged.
+const memory = 100

@@ -1,0 +1,94 @@
+package predict
+
+import (
+	"math"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// peakCalibration turns a member's step quantiles into quantiles of the peak.
+// What it learns is how far real peaks lie above the highest median; until
+// there are enough, it assumes a number of independent Gaussian steps.
+type peakCalibration struct {
+	lag     lag
+	pending []float32 // highest medians under way
+	seen    window
+}
+
+func newPeakCalibration(l lag) *peakCalibration {
+	p := &peakCalibration{lag: l, pending: make([]float32, l.slots())}
+	for i := range p.pending {
+		p.pending[i] = float32(math.NaN())
+	}
+	return p
+}
+
+// settle takes the real peak of the horizon that ends at t (NaN: unknown), and
+// puts the present highest median under way (NaN: none).
+func (p *peakCalibration) settle(t int64, peak, top float64) {
+	i, ok := p.lag.slot(t)
+	if !ok {
+		return
+	}
+	p.seen.add(peak - float64(p.pending[i]))
+	p.pending[i] = float32(top)
+}
+
+// quantiles is the distribution of the peak, given those of the steps.
+func (p *peakCalibration) quantiles(steps []Quantiles, tables *peakTables) Quantiles {
+	top := highest(steps)
+	q := p.seen.blend(tables.prior(steps, top), p.lag.independent())
+	for i := range q {
+		q[i] += top
+	}
+	// The peak is no lower than any single step.
+	for i := range steps {
+		q.upper(&steps[i])
+	}
+	q.tidy()
+	return q
+}
+
+func highest(steps []Quantiles) float64 {
+	top := 0.0
+	for i := range steps {
+		top = max(top, steps[i][0])
+	}
+	return top
+}
+
+// peakTables holds, for every number m of independent steps, the standard
+// normal quantiles of their maximum at Levels.
+type peakTables []Quantiles
+
+func newPeakTables(horizon int) *peakTables {
+	t := make(peakTables, max(horizon, 2)+1)
+	for m := range t {
+		for i, p := range Levels {
+			t[m][i] = distuv.UnitNormal.Quantile(math.Pow(p, 1/float64(max(m, 1))))
+		}
+	}
+	return &t
+}
+
+// prior is the peak's distribution above top, as far as steps tell: when the
+// spread does not grow with the horizon, the steps are as good as independent;
+// when it grows like a random walk's, the maximum is that of about two.
+func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
+	sigma := func(i int) float64 { return (steps[i][3] - steps[i][0]) / gaussian[3] }
+	n := len(steps)
+	first, last := sigma(0), sigma(n-1)
+	m := float64(n)
+	if last > 0 {
+		m = min(max(2, m*(first*first)/(last*last)), m)
+	}
+	m = min(max(m, 1), float64(len(*t)-1))
+	var out Quantiles
+	for i, z := range (*t)[int(m+0.5)] {
+		out[i] = math.Inf(-1)
+		for h := range steps {
+			out[i] = max(out[i], steps[h][0]+sigma(h)*z-top)
+		}
+	}
+	return out
+}

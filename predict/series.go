@@ -1,0 +1,117 @@
+package predict
+
+import "math"
+
+// series is the recent past that all members share: the samples, and the
+// sliding mean over one step, which is the quantity that is forecast.
+type series struct {
+	perStep, horizon  int
+	t                 int64 // samples seen, missing ones included
+	x, y              []float64
+	observed, missing int64
+	gap               int // samples missing in a row, up to now
+}
+
+func newSeries(c Config) *series {
+	n := max(c.span(), longestRise) + c.perStep() + 1
+	s := &series{perStep: c.perStep(), horizon: c.Horizon, x: make([]float64, n), y: make([]float64, n)}
+	for i := range s.x {
+		s.x[i], s.y[i] = math.NaN(), math.NaN()
+	}
+	return s
+}
+
+// push takes the next sample; NaN is missing. The step mean stands when at
+// least half of its samples are there.
+func (s *series) push(x float64) {
+	s.t++
+	i := int(s.t % int64(len(s.x)))
+	s.x[i] = x
+	if math.IsNaN(x) {
+		s.missing++
+		s.gap++
+	} else {
+		s.observed++
+		s.gap = 0
+	}
+	var sum float64
+	var n int
+	for back := range s.perStep {
+		if v := s.sample(back); !math.IsNaN(v) {
+			sum += v
+			n++
+		}
+	}
+	s.y[i] = math.NaN()
+	if n > 0 && 2*n >= s.perStep {
+		s.y[i] = sum / float64(n)
+	}
+}
+
+// sample is the value seen back samples ago; NaN when missing.
+func (s *series) sample(back int) float64 { return s.x[s.index(back)] }
+
+// mean is the step mean that ended back samples ago.
+func (s *series) mean(back int) float64 { return s.y[s.index(back)] }
+
+func (s *series) index(back int) int {
+	n := int64(len(s.x))
+	return int(((s.t-int64(back))%n + n) % n)
+}
+
+// peak is the highest step mean of the horizon that ends now. It is unknown
+// when more than a quarter of its steps are missing.
+func (s *series) peak() float64 {
+	best, n := math.Inf(-1), 0
+	for h := range s.horizon {
+		if v := s.mean(h * s.perStep); !math.IsNaN(v) {
+			best = max(best, v)
+			n++
+		}
+	}
+	if n == 0 || 4*n < 3*s.horizon {
+		return math.NaN()
+	}
+	return best
+}
+
+// lag is a horizon at which forecasts are compared with what happened. One
+// forecast in stride samples is kept: overlapping outcomes teach little, and
+// the rings stay small.
+type lag struct{ steps, samples, stride int }
+
+func newLag(steps, perStep int) lag {
+	l := lag{steps: steps, samples: steps * perStep, stride: 1}
+	for d := 2; d <= l.samples/5; d++ {
+		if l.samples%d == 0 {
+			l.stride = d
+		}
+	}
+	return l
+}
+
+// slots is the size of the ring that holds the forecasts under way.
+func (l lag) slots() int { return l.samples / l.stride }
+
+// slot is the place of the forecast that falls due at t and of the one that is
+// issued at t; ok is false when neither is.
+func (l lag) slot(t int64) (i int, ok bool) {
+	if t%int64(l.stride) != 0 {
+		return 0, false
+	}
+	return int(t / int64(l.stride) % int64(l.slots())), true
+}
+
+// independent is how much one outcome counts, given that its horizon overlaps
+// with its neighbours'.
+func (l lag) independent() float64 { return min(1, 2*float64(l.stride)/float64(l.samples)) }
+
+// lagsFor picks the horizons that are scored: dense at the start, where
+// feedback is fast, then about every factor 1.6.
+func lagsFor(c Config) []lag {
+	var out []lag
+	for h := 1; h < c.Horizon; h = max(h+1, h*8/5) {
+		out = append(out, newLag(h, c.perStep()))
+	}
+	return append(out, newLag(c.Horizon, c.perStep()))
+}
