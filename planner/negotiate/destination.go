@@ -1,0 +1,220 @@
+package negotiate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Destination is a host's lease book: at most one lease a VM. Make it with
+// NewDestination or RecoverDestination. The fields are for showing; only Step
+// changes them.
+type Destination struct {
+	Host      HostID
+	Limits    Limits
+	Counter   uint64     // of leases ever granted, as far as records tell
+	Entries   []Entry    // sorted by VM
+	Questions []Question // waiting for libvirt's answer
+}
+
+// Entry is a lease and what is known of its copy.
+type Entry struct {
+	Record  DestRecord
+	Copy    CopyState
+	Expires time.Duration // while no copy was seen
+	Tries   int           // of the act in progress
+}
+
+// Question is a Status that waits for libvirt.
+type Question struct {
+	From    HostID
+	VM      VMID
+	Attempt Attempt
+	Lease   LeaseID
+}
+
+// Lease is a slot that is taken by a VM which is not yet owned: held, or coming in.
+type Lease struct {
+	VM       VMID      `json:"vm"`
+	Lease    LeaseID   `json:"lease"`
+	Attempt  Attempt   `json:"attempt"`
+	Source   HostID    `json:"source"`
+	Need     Need      `json:"need"`
+	State    DestState `json:"state"`
+	Copy     CopyState `json:"copy"`
+	Override string    `json:"override,omitempty"`
+}
+
+// NewDestination is an empty book for this host.
+func NewDestination(host HostID, limits Limits) Destination {
+	return Destination{Host: host, Limits: limits.withDefaults()}
+}
+
+// Leases lists the slots that are taken, sorted by VM: what planning must
+// subtract besides the VMs that already run here.
+func (d Destination) Leases() []Lease {
+	var list []Lease
+	for _, e := range d.Entries {
+		if r := e.Record; r.State.active() {
+			list = append(list, Lease{r.VM, r.Lease, r.Attempt, r.Source, r.Need, r.State, e.Copy, r.Override})
+		}
+	}
+	return list
+}
+
+// Entry returns what the book has of the VM.
+func (d Destination) Entry(vm VMID) (Entry, bool) {
+	if i, ok := d.index(vm); ok {
+		return d.Entries[i], true
+	}
+	return Entry{}, false
+}
+
+// MayMove reports whether an attempt to move the VM away from this host may
+// begin, and if not, why: a copy that is not owned yet is not this host's to move.
+func (d Destination) MayMove(vm VMID) (bool, string) {
+	e, ok := d.Entry(vm)
+	if ok && e.Record.State.active() {
+		return false, fmt.Sprintf("its hand-over from %s is %s", e.Record.Source, e.Record.State)
+	}
+	return true, ""
+}
+
+// Step returns the book after the event and the effects to perform.
+func (d Destination) Step(at Moment, ev DestinationEvent) (Destination, []Effect) {
+	switch e := ev.(type) {
+	case Received:
+		return d.received(at, e)
+	case PrepareCheck:
+		return d.prepare(at, e)
+	case CopyAppeared:
+		d, effects := d.appeared(e)
+		return d.answer(e, effects)
+	case CopyGone:
+		d, effects := d.gone(at, e.VM)
+		return d.answer(CopyAppeared{VM: e.VM, State: CopyNone}, effects)
+	case CopyLost: // a copy that was seen stays seen: only its state is in doubt
+		return d.answer(CopyAppeared{VM: e.VM, State: CopyUnknown}, nil)
+	case ActFailed:
+		return d.actFailed(e)
+	case TimerFired:
+		return d.timer(at, e)
+	case Override:
+		return d.override(e)
+	case PersistFailed:
+		return d, []Effect{
+			Alarm{e.VM, "the journal cannot be written: " + e.Err},
+			SetTimer{TimerLease, e.VM, d.Limits.Retry}, SetTimer{TimerRetry, e.VM, d.Limits.Retry},
+		}
+	}
+	return d, nil
+}
+
+func (d Destination) received(at Moment, e Received) (Destination, []Effect) {
+	switch e.Message.Kind {
+	case Reserve:
+		return d.reserve(at, e)
+	case Commit:
+		return d.commit(e)
+	case Abort:
+		return d.abort(e)
+	case Status:
+		return d.question(e)
+	}
+	return d, nil
+}
+
+// timer handles each timer.
+func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
+	e, ok := d.Entry(t.VM)
+	if !ok {
+		return d, nil
+	}
+	r := e.Record
+	switch {
+	case t.Kind == TimerLease && r.State == DestHeld && at.Now >= e.Expires:
+		return d.release(e, "the lease expired")
+	case t.Kind == TimerLease && r.State == DestHeld:
+		return d, []Effect{SetTimer{TimerLease, t.VM, e.Expires - at.Now}}
+	case t.Kind == TimerLease && r.State == DestIncoming && (e.Copy == CopyNone || e.Copy == CopyUnknown):
+		return d, []Effect{QueryCopy{t.VM}, SetTimer{TimerLease, t.VM, d.Limits.LeaseTTL}}
+	case t.Kind == TimerPaused && r.State == DestIncoming && e.Copy == CopyPaused:
+		return d, []Effect{Alarm{t.VM, fmt.Sprintf(
+			"the copy is complete and paused, and waits for %s to commit or abort attempt %d", r.Source, r.Attempt)}}
+	case t.Kind == TimerRetry && (r.State == DestCommitted || r.State == DestAborting):
+		return d, []Effect{QueryCopy{t.VM}, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
+	}
+	return d, nil
+}
+
+// index finds the VM's entry, or the place for it.
+func (d Destination) index(vm VMID) (int, bool) {
+	return slices.BinarySearchFunc(d.Entries, vm, func(e Entry, vm VMID) int {
+		return strings.Compare(string(e.Record.VM), string(vm))
+	})
+}
+
+// with returns the book with the entry in it; the old book is not touched.
+func (d Destination) with(e Entry) Destination {
+	i, ok := d.index(e.Record.VM)
+	d.Entries = slices.Clone(d.Entries)
+	if ok {
+		d.Entries[i] = e
+	} else {
+		d.Entries = slices.Insert(d.Entries, i, e)
+	}
+	return d
+}
+
+// persist puts the entry into the book and asks for its record first.
+func (d Destination) persist(e Entry, then ...Effect) (Destination, []Effect) {
+	return d.with(e), append([]Effect{PersistDestination{e.Record}}, then...)
+}
+
+// release ends a lease.
+func (d Destination) release(e Entry, reason string, then ...Effect) (Destination, []Effect) {
+	e.Record.State, e.Record.Reason, e.Tries = DestReleased, reason, 0
+	return d.persist(e, append([]Effect{ReleaseLease{e.Record.VM, e.Record.Lease}}, then...)...)
+}
+
+// reply is a message about the entry's token to its source.
+func (e Entry) reply(kind Kind) Send {
+	r := e.Record
+	return Send{r.Source, Message{Version: MessageVersion, Kind: kind, VM: r.VM, Attempt: r.Attempt, Lease: r.Lease}}
+}
+
+// refuse says no to a message, quoting its token.
+func refuse(to HostID, m Message, r Refusal) Send {
+	return Send{to, Message{Version: MessageVersion, Kind: Refused, VM: m.VM, Attempt: m.Attempt, Lease: m.Lease, Refusal: &r}}
+}
+
+// RecoverDestination is the book after a restart, from all its records. A lease
+// without a copy gets its time to live anew, once; what may have a copy is looked
+// up. When one of the Persist effects fails, the host must not take VMs: do not
+// serve, and recover again.
+func RecoverDestination(host HostID, limits Limits, records []DestRecord, at Moment) (Destination, []Effect) {
+	d := NewDestination(host, limits)
+	var effects []Effect
+	for _, r := range records {
+		d.Counter = max(d.Counter, r.Counter)
+		e := Entry{Record: r, Copy: CopyUnknown, Expires: at.Now + d.Limits.LeaseTTL}
+		var more []Effect
+		switch {
+		case r.State == DestHeld && r.Restarts > 0:
+			d, more = d.release(e, "the agent restarted twice under the lease")
+		case r.State == DestHeld:
+			e.Record.Restarts++
+			e.Copy = CopyNone
+			d, more = d.persist(e, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL})
+		case r.State == DestIncoming:
+			d, more = d.with(e), []Effect{QueryCopy{r.VM}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
+		case r.State == DestCommitted || r.State == DestAborting:
+			d, more = d.with(e), []Effect{QueryCopy{r.VM}, SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
+		default:
+			d, more = d.with(e), []Effect{QueryCopy{r.VM}}
+		}
+		effects = append(effects, more...)
+	}
+	return d, effects
+}
