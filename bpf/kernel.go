@@ -181,6 +181,8 @@ func (k *kernelReader) pass(walks []*walk) (time.Duration, error) {
 func (k *kernelReader) beginWalk(w *walk, kw *kern.SamplerWalk) {
 	w.trouble = ""
 	switch {
+	case kw.Generation != k.header.Generation && w.pidfd >= 0 && !exited(w.pidfd):
+		w.trouble = "the process lives but BPF does not see it: the agent must be in the host's first PID namespace"
 	case kw.Generation != k.header.Generation || kw.Live == 0:
 		w.leave("is gone")
 	case kw.Lost > 0:
@@ -245,7 +247,8 @@ func (k *kernelReader) close() error {
 // explainLoad types an error of loading and says how to get the tier.
 func explainLoad(tier Tier, err error) error {
 	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	// The verifier says EINVAL too for what only one of the two rights allows.
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), !mayLoad():
 		return fmt.Errorf("%w: give the agent CAP_BPF and CAP_PERFMON: %w", ErrNotPermitted, err)
 	case errors.Is(err, ebpf.ErrNotSupported) && tier == TierSyscall:
 		return fmt.Errorf("%w: needs BTF and the task iterator kfuncs in syscall programs (mainline 6.10 or a backport): %w", ErrNotSupported, err)
@@ -253,4 +256,15 @@ func explainLoad(tier Tier, err error) error {
 		return fmt.Errorf("%w: needs BTF and the task iterator (mainline 5.8 or a backport): %w", ErrNotSupported, err)
 	}
 	return err
+}
+
+// mayLoad tells whether this thread has the rights that loading needs.
+func mayLoad() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return true // let the kernel's own answer stand
+	}
+	has := func(right int) bool { return sets[right/32].Effective&(1<<(right%32)) != 0 }
+	return has(unix.CAP_SYS_ADMIN) || has(unix.CAP_BPF) && has(unix.CAP_PERFMON)
 }

@@ -17,8 +17,8 @@ const (
 	userTick = uint64(10 * time.Millisecond)
 	// maxProcThreads limits the descriptors of one process.
 	maxProcThreads = 1024
-	// nameReads is how often a thread's name is read: a thread names itself
-	// only after it has started.
+	// nameReads is how often a thread's name is read before it is believed: a
+	// thread names itself only after it has started.
 	nameReads = 3
 )
 

@@ -29,7 +29,10 @@ func (c *schedClock) observe(now, arrival uint64) {
 	c.now = int64(now) - offset
 }
 
-// pending is the time in ns that a thread queued since then has waited.
+// pending is the time in ns that a thread queued since then has waited. It can
+// exceed by a millisecond or two what the kernel adds up afterwards: after a
+// wake-up that preempts, the kernel skips a clock update and forgets what
+// passed until the switch.
 func (c *schedClock) pending(queued uint64) uint64 {
 	if queued == 0 || int64(queued) >= c.now {
 		return 0

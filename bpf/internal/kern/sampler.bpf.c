@@ -201,7 +201,9 @@ static __always_inline void visit(struct pass *p, struct walk *w, u32 index, str
 		t->wait = task->sched_info.run_delay;
 		/* in this order: the other would count a wait that ends here twice */
 		barrier();
-		t->queued = task->sched_info.last_queued;
+		/* one that runs may carry a stale stamp: woken while it fell asleep */
+		if (!task->on_cpu)
+			t->queued = task->sched_info.last_queued;
 	}
 	__builtin_memcpy(t->comm, task->comm, TASK_COMM_LEN);
 }

@@ -67,6 +67,7 @@ struct task_struct {
 	struct sched_entity se;
 	struct sched_info sched_info;
 	struct mm_struct *mm;
+	int on_cpu;
 	int exit_state;
 	s32 pid;
 	s32 tgid;
