@@ -15,6 +15,7 @@ type holtCell struct {
 	err          running // squared errors
 	alpha, beta  float64 // rates of level and trend
 	phi          float64 // what remains of the trend after a sample
+	reach        float64 // weight that an error has at the end of the horizon
 }
 
 func newHolt(s *series, lags []lag) *holt {
@@ -23,7 +24,9 @@ func newHolt(s *series, lags []lag) *holt {
 	for _, alpha := range []float64{0.1, 0.3, 0.6, 0.9} {
 		for _, beta := range []float64{0.05, 0.15, 0.4} {
 			for _, halfLife := range []float64{span / 6, span / 2} {
-				m.cells = append(m.cells, holtCell{alpha: alpha, beta: beta, phi: math.Exp2(-1 / max(halfLife, 1))})
+				phi := math.Exp2(-1 / max(halfLife, 1))
+				reach := alpha * (1 + beta*phi*(1-math.Pow(phi, span))/(1-phi))
+				m.cells = append(m.cells, holtCell{alpha: alpha, beta: beta, phi: phi, reach: reach})
 			}
 		}
 	}
@@ -60,14 +63,21 @@ func (c *holtCell) observe(x float64, n int64) {
 		return
 	}
 	e := x - c.level
-	c.err.add(e*e, memory)
 	a := max(c.alpha, 1/float64(n))
 	c.level += a * e
-	c.trend += a * c.beta * e
+	if c.err.n >= 8 { // a jump moves the level, and is no trend
+		bound := 3 * math.Sqrt(c.err.mean)
+		c.trend += a * c.beta * min(max(e, -bound), bound)
+	} else {
+		c.trend += a * c.beta * e
+	}
+	c.err.addBounded(e*e, memory)
 }
 
+// merit is the recent error, with a handicap for cells whose errors reach far
+// while few samples are known.
 func (c *holtCell) merit(n int64) float64 {
-	return c.err.mean * haste(c.alpha, n) * haste(c.beta, n)
+	return c.err.mean * (1 + 5*c.reach/float64(n+1))
 }
 
 // project sets the points, averaged over each step, and the textbook spread:

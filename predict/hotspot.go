@@ -22,7 +22,7 @@ func (f *Forecaster) HotSpots() []HotSpot {
 	var out []HotSpot
 	sample := f.config.Sample.Seconds()
 	if f.rise.active {
-		out = append(out, HotSpot{"rise", f.rise.explain(sample), f.rise.score / riseSpans[1].threshold})
+		out = append(out, HotSpot{"rise", f.rise.explain(sample), f.rise.score / riseAbove})
 	}
 	if f.spots.shifted() {
 		out = append(out, f.spots.shift(sample))
@@ -108,7 +108,8 @@ func (f *Forecaster) watch(x float64) {
 }
 
 // shifted starts a new level: what was learned about scores belongs to the old
-// one, and must not keep a slow member in office.
+// one, and must not keep a slow member in office; naive is at the new level
+// first.
 func (f *Forecaster) shifted(x, sd float64) {
 	s := &f.spots
 	s.from, s.to, s.sd, s.since = s.level.mean, (s.recent.mean+x)/2, sd, 1
@@ -116,6 +117,7 @@ func (f *Forecaster) shifted(x, sd float64) {
 	for _, c := range f.cards {
 		c.fade(0.25)
 	}
+	f.chosen = 0
 }
 
 func (s *spots) shifted() bool { return s.since > 0 && s.since <= shiftShown }

@@ -22,7 +22,7 @@ func (m *naive) Observe(float64) {
 		m.last = y
 		for i := range m.step {
 			if d := y - m.s.mean((i+1)*m.s.perStep); !math.IsNaN(d) {
-				m.step[i].add(d*d, memory)
+				m.step[i].addBounded(d*d, memory)
 			}
 		}
 	}

@@ -75,7 +75,9 @@ func newPeakTables(horizon int) *peakTables {
 // spread does not grow with the horizon, the steps are as good as independent;
 // when it grows like a random walk's, the maximum is that of about two.
 func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
-	sigma := func(i int) float64 { return (steps[i][3] - steps[i][0]) / gaussian[3] }
+	// From the 0.75 quantile: a few large errors in the tail do not tell how far
+	// apart ordinary steps lie.
+	sigma := func(i int) float64 { return (steps[i][1] - steps[i][0]) / gaussian[1] }
 	n := len(steps)
 	first, last := sigma(0), sigma(n-1)
 	m := float64(n)

@@ -8,10 +8,10 @@ import (
 // rise sees that demand climbs now, before any loss could show it, and speaks
 // only while it does.
 //
-// The climb over the last 4, 8, .. 64 samples is measured without its largest
-// single jumps, so that a step or a burst, which is one or two jumps, is no
-// climb. It counts as a rise when it stands far outside the climbs of the same
-// length that this series usually shows.
+// The climb over the last 4, 8, .. 64 samples is the slope of a fitted line. Lone
+// jumps are taken out first, so that a step or a burst, which is one or two
+// jumps, is no climb. It counts as a rise when it stands far outside the climbs
+// of the same length that noise makes and that this series usually shows.
 //
 // How long a rise will last is not known; that it has lasted for a time a makes
 // it last another a*p/(1-p) with probability 1-p (Gott, Nature 363, 1993): the
@@ -22,23 +22,28 @@ type rise struct {
 	s      *series
 	ring   [longestRise + 1]float64 // known samples only
 	n      int64
-	usual  [len(riseSpans)]running // climbs of each span
-	noise  running                 // squared second differences / 6
+	usual  [len(riseSpans)]running                 // climbs of each span
+	recent [len(riseSpans)][riseLearnsLate]float64 // climbs not yet learned from
+	noise  running                                 // squared second differences / 6
+	jumped int64                                   // when the last jump was, 0: never
 	active bool
 	age    float64 // samples
 	slope  float64 // per sample
 	from   float64 // demand when it began
-	score  float64 // usual climbs away from the usual, when it was seen
+	score  float64 // times the usual climb, when it was seen
 }
 
-const longestRise = 64
+const (
+	longestRise = 64
+	// riseLearnsLate is for how many samples a climb is kept from what is usual,
+	// lest a beginning rise make itself usual before it is seen.
+	riseLearnsLate = 8
+	minRiseSamples = 8 // must be known before anything can be called unusual
+	riseAbove      = 5 // standard deviations
+)
 
-// riseSpans are the numbers of samples looked back over, with how many jumps
-// are left out and how far from usual the climb must be.
-var riseSpans = [...]struct {
-	samples, jumps int
-	threshold      float64
-}{{4, 1, 6}, {8, 2, 5}, {16, 3, 5}, {32, 4, 5}, {64, 6, 5}}
+// riseSpans are the numbers of samples looked back over.
+var riseSpans = [...]int{4, 8, 16, 32, 64}
 
 func newRise(s *series) *rise { return &rise{s: s} }
 
@@ -58,73 +63,101 @@ func (m *rise) Observe(x float64) {
 	}
 	m.n++
 	m.ring[m.n%int64(len(m.ring))] = x
-	if m.n > 2 {
-		d := x - 2*m.back(1) + m.back(2)
-		m.noise.add(min(d*d/6, m.outlier()), memory)
-	}
+	m.hear(x)
 	if m.active {
 		m.follow()
 	}
 	m.detect()
 }
 
-// outlier bounds what one jump may add to the noise.
-func (m *rise) outlier() float64 {
-	if m.noise.n < 5 {
-		return math.Inf(1)
+// hear learns the noise from second differences, in which a steady climb does
+// not show. A jump adds no more than a large noise would, but since the noise
+// of demand grows with demand, it is taken to have grown as much.
+func (m *rise) hear(x float64) {
+	if m.n <= 2 {
+		return
 	}
-	return 9*m.noise.mean + 1e-12*m.back(0)*m.back(0)
+	before := m.back(1)
+	if m.n > 8 && x-before > 6*m.floor() {
+		grown := min(10, x/max(before, 0.1*x))
+		m.noise.mean *= grown * grown
+		m.noise.n = min(m.noise.n, 10)
+		m.jumped = m.n
+	}
+	if m.jumped > 0 && m.n-m.jumped < 2 {
+		return // the jump itself is no noise
+	}
+	d := x - 2*before + m.back(2)
+	m.noise.addBounded(d*d/6, memory)
 }
 
-// climb is the change over the last samples less its largest jumps, scaled to
-// the whole span.
-func (m *rise) climb(samples, jumps int) float64 {
-	var top [8]float64
+// floor is the change that noise alone makes between two samples; the small
+// share of the demand keeps a series without any noise from calling its last
+// digit a rise.
+func (m *rise) floor() float64 { return math.Sqrt(2*m.noise.mean) + 0.005*m.back(0) }
+
+// climb is the slope of the line through the last samples, without jumps, times
+// their number.
+func (m *rise) climb(samples int) float64 {
+	var path [longestRise + 1]float64
 	for i := range samples {
-		d := m.back(i) - m.back(i+1)
-		for j := range jumps {
-			if d > top[j] {
-				d, top[j] = top[j], d
+		path[i] = m.back(samples-i-1) - m.back(samples-i)
+	}
+	m.smooth(path[:samples])
+	var sum, cross float64
+	n := float64(samples)
+	for i, d := range path[:samples] {
+		sum += d
+		cross += (float64(i+1) - n/2) * sum
+	}
+	// The times are 0..n, with sum of squares n(n+1)(n+2)/12 about their mean.
+	return cross * 12 / ((n + 1) * (n + 2))
+}
+
+// smooth takes lone jumps out of the differences d: up to a quarter of them,
+// the largest first, as long as it is out of proportion to noise and to the
+// others. In a steep climb all are alike, and none is taken out.
+func (m *rise) smooth(d []float64) {
+	least := 5 * m.floor()
+	var total float64
+	for _, v := range d {
+		total += abs(v)
+	}
+	for n := len(d); n > len(d)-max(2, len(d)/8); n-- {
+		top := 0
+		for i, v := range d {
+			if abs(v) > abs(d[top]) {
+				top = i
 			}
 		}
-	}
-	sum := m.back(0) - m.back(samples)
-	for _, d := range top[:jumps] {
-		sum -= d
-	}
-	return sum * float64(samples) / float64(samples-jumps)
-}
-
-// detect compares the climbs with the usual ones, and learns what is usual:
-// outliers count at most three times the spread, and a rise under way little.
-func (m *rise) detect() {
-	for i, span := range riseSpans {
-		if m.n <= int64(span.samples) {
+		jump := abs(d[top])
+		total -= jump
+		if jump < least || jump < 2.5*total/float64(n-1) {
 			return
 		}
-		usual := &m.usual[i]
-		climb := m.climb(span.samples, span.jumps)
-		// Noise alone makes climbs of this spread; the floor keeps a series
-		// without any noise from calling its last digit a rise.
-		// Noise that grows with demand has grown by as much as demand.
-		grown := max(1, m.back(0)/max(m.back(span.samples), 0.1*m.back(0)))
-		floor := math.Sqrt(2*m.noise.mean)*grown + 0.005*m.back(0)
-		sd := max(usual.sd(), floor)
-		score := climb / sd
-		if m.n > minRiseSamples && score > span.threshold && !m.active {
-			m.begin(span.samples, climb, score)
-		}
-		if usual.n >= 8 {
-			climb = min(max(climb, usual.mean-3*sd), usual.mean+3*sd)
-		}
-		if !m.active || m.n%8 == 0 {
-			usual.add(climb, 4*memory)
-		}
+		d[top] = 0
 	}
 }
 
-// minRiseSamples must be known before anything can be called unusual.
-const minRiseSamples = 8
+// detect compares the climbs with the usual ones, and learns what is usual.
+func (m *rise) detect() {
+	for i, span := range riseSpans {
+		if m.n <= int64(span) {
+			return
+		}
+		usual, climb := &m.usual[i], m.climb(span)
+		byNoise := m.floor() * math.Sqrt(6/float64(span))
+		score := climb / max(usual.sd(), byNoise)
+		if m.n > minRiseSamples && score > riseAbove && !m.active {
+			m.begin(span, climb, score)
+		}
+		late := &m.recent[i][m.n%riseLearnsLate]
+		if m.n > int64(span+riseLearnsLate) && (!m.active || m.n%8 == 0) {
+			usual.add(*late, 4*memory)
+		}
+		*late = climb
+	}
+}
 
 func (m *rise) begin(samples int, climb, score float64) {
 	m.active, m.score = true, score
@@ -138,15 +171,13 @@ func (m *rise) begin(samples int, climb, score float64) {
 func (m *rise) follow() {
 	m.age++
 	span := int(min(m.age, longestRise, float64(m.n-1)))
-	recent := m.climb(4, 1) / 4
-	if m.n > 8 {
-		recent = max(recent, m.climb(8, 2)/8)
-	}
-	if recent < 0.3*m.slope {
+	// Two samples at either end of the last eight.
+	recent := (m.back(0) + m.back(1) - m.back(6) - m.back(7)) / 12
+	if m.n > 8 && recent < 0.3*m.slope {
 		m.active = false
 		return
 	}
-	m.slope = m.climb(span, span/8) / float64(span)
+	m.slope = m.climb(span) / float64(span)
 	if m.slope <= 0 {
 		m.active = false
 	}

@@ -104,7 +104,7 @@ func (l lag) slot(t int64) (i int, ok bool) {
 
 // independent is how much one outcome counts, given that its horizon overlaps
 // with its neighbours'.
-func (l lag) independent() float64 { return min(1, 2*float64(l.stride)/float64(l.samples)) }
+func (l lag) independent() float64 { return float64(l.stride) / float64(l.samples) }
 
 // lagsFor picks the horizons that are scored: dense at the start, where
 // feedback is fast, then about every factor 1.6.

@@ -24,7 +24,7 @@ func (m *ses) Observe(x float64) {
 		for i, rate := range sesRates {
 			e := x - m.levels[i]
 			if m.n > 1 {
-				m.errs[i].add(e*e, memory)
+				m.errs[i].addBounded(e*e, memory)
 			}
 			// The mean of what was seen, until the rate is the faster.
 			m.levels[i] += max(rate, 1/float64(m.n)) * e

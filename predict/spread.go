@@ -79,5 +79,13 @@ func (p *spread) offsets(a int) Quantiles {
 	for i, z := range gaussian {
 		prior[i] = z * p.sigma[l.steps-1]
 	}
-	return p.seen[a].blend(prior, l.independent())
+	q := p.seen[a].blend(prior, l.independent())
+	if a == 0 {
+		return q
+	}
+	// The median is corrected by the errors one step ahead alone: they show a
+	// skewed series as well, and unlike those far ahead they do not go on
+	// correcting for a shift that is long over.
+	q[0] = p.seen[0].blend(Quantiles{}, p.lags[0].independent())[0]
+	return q
 }

@@ -84,4 +84,14 @@ func (r *running) add(v, size float64) {
 	r.sq += (d*(v-r.mean) - r.sq) / r.n
 }
 
+// addBounded is add for a squared error, bounded at nine times the usual one:
+// a single jump says little about the noise around it. What jumps do to the
+// tails is for the windows of real outcomes to show.
+func (r *running) addBounded(v, size float64) {
+	if r.n >= 8 {
+		v = min(v, 9*r.mean)
+	}
+	r.add(v, size)
+}
+
 func (r *running) sd() float64 { return math.Sqrt(max(r.sq, 0)) }
