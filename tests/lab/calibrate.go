@@ -14,8 +14,8 @@ import (
 
 // calibration bounds: the CPU time measured, after some that is not.
 const (
-	calibrationSkip = 300 * time.Millisecond
-	calibrationSpan = 1500 * time.Millisecond
+	calibrationSkip = 200 * time.Millisecond
+	calibrationSpan = 1000 * time.Millisecond
 )
 
 // calibrate boots a guest without quota that spins, and divides its iterations

@@ -87,7 +87,7 @@ func (h *Host) Exec(ctx context.Context, args ...string) (string, error) {
 // build makes the host in the lab's claimed folder and starts its libvirtd.
 func (h *Host) build(ctx context.Context) error {
 	l := h.lab
-	for _, part := range []string{"system", "machine"} {
+	for _, part := range []string{"system", "machine", "boot"} {
 		if err := l.cgroup.make(l.state.Name, h.name, part); err != nil {
 			return err
 		}
@@ -104,7 +104,14 @@ func (h *Host) build(ctx context.Context) error {
 	if err := h.makeNamespaces(); err != nil {
 		return err
 	}
-	return h.StartLibvirtd(ctx)
+	if err := h.StartLibvirtd(ctx); err != nil {
+		return err
+	}
+	// Have libvirtd learn what QEMU can do now, and not at the first VM.
+	if _, err := h.Virsh(ctx, "domcapabilities", "--virttype", "qemu", "--emulatorbin", emulator); err != nil {
+		return err
+	}
+	return copyFiles(h.Outside(hostCapabilities), capabilities)
 }
 
 // writeFiles fills the host's own folders.
@@ -123,13 +130,14 @@ func (h *Host) writeFiles() error {
 		"hosts":                     h.lab.hostsFile(),
 		"etc-libvirt/libvirtd.conf": h.libvirtdConf(),
 		"etc-libvirt/qemu.conf":     h.qemuConf(),
+		"run/headroom-lab/machine":  filepath.Join(h.MachineCgroup(), "cgroup.procs") + "\n",
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(h.Outside(emulator), []byte(h.emulatorScript()), 0o755)
+	return copyFiles(capabilities, h.Outside(hostCapabilities))
 }
 
 func (l *Lab) hostsFile() string {

@@ -127,6 +127,9 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if l.state.Image, err = image.Ensure(ctx, source); err != nil {
 		return err
 	}
+	if err := ensureEmulator(); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, h := range l.hosts {
 		group.Go(func() error {
@@ -215,11 +218,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return replaceFile(path, append(data, '\n'), 0o644)
 }
 
 func readJSON(path string, v any) error {

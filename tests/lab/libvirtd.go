@@ -12,16 +12,7 @@ import (
 	"time"
 )
 
-// emulator is what a host's domains name as their emulator: the same path on
-// every host, as a migration wants it, and each host's own script.
-const emulator = "/run/headroom-lab/qemu"
-
 const libvirtdPid = "/run/libvirtd.pid"
-
-// emulatorScript moves itself to the cgroup of the host's VMs and becomes QEMU.
-func (h *Host) emulatorScript() string {
-	return fmt.Sprintf("#!/bin/sh\necho $$ > %s/cgroup.procs || exit 1\nexec qemu-system-x86_64 \"$@\"\n", h.MachineCgroup())
-}
 
 // libvirtdConf opens libvirtd to the lab's other hosts, by plain TCP: the
 // network ends at the lab's switch.
@@ -64,7 +55,7 @@ func (h *Host) StartLibvirtd(ctx context.Context) error {
 	if _, err := h.Exec(ctx, "libvirtd", "--listen", "--daemon", "--pid-file", libvirtdPid); err != nil {
 		return fmt.Errorf("%w: see %s", err, h.Outside("/var/log/libvirt/libvirtd.log"))
 	}
-	_, err := h.Virsh(ctx, "version")
+	_, err := h.Virsh(ctx, "list")
 	return err
 }
 

@@ -102,13 +102,17 @@ func (l *Lab) readConsoles(name string) (all []wire.Report, at time.Time, err er
 		if err != nil {
 			return nil, at, err
 		}
+		var last uint64
+		if len(all) > 0 {
+			last = all[len(all)-1].Seq
+		}
 		newest := false
 		for line := range strings.Lines(text) {
 			r, err := wire.ParseReport(line)
 			if err != nil {
 				continue // the kernel's, or torn
 			}
-			newest = newest || len(all) == 0 || r.Seq > all[len(all)-1].Seq
+			newest = newest || r.Seq > last
 			all = append(all, r)
 		}
 		if newest {

@@ -66,11 +66,32 @@ func (l *Lab) CreateVM(ctx context.Context, h *Host, o VMOptions) (VM, error) {
 	if _, err := h.Virsh(ctx, "start", vm.Name); err != nil {
 		return VM{}, err
 	}
+	// The boot is not part of the script: it runs outside of the quota, and
+	// takes nothing from the host's other VMs.
+	if err := h.moveVM(vm.Name, "boot"); err != nil {
+		return VM{}, err
+	}
 	if vm.Started, err = l.awaitScript(ctx, vm.Name); err != nil {
+		return VM{}, err
+	}
+	if err := h.moveVM(vm.Name, "machine"); err != nil {
 		return VM{}, err
 	}
 	vm.Boot = vm.Started.Sub(begun)
 	return vm, writeJSON(l.vmFile(vm.Name), vm)
+}
+
+// moveVM moves a VM's process between the cgroups of its host.
+func (h *Host) moveVM(vm, part string) error {
+	pid, err := h.VMPID(vm)
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		return fmt.Errorf("process of VM %q on %s: %w", vm, h.name, ErrNotFound)
+	}
+	procs := filepath.Join(h.lab.cgroup.path(h.lab.state.Name, h.name, part), "cgroup.procs")
+	return os.WriteFile(procs, fmt.Append(nil, pid), 0)
 }
 
 // newVM checks the options and claims the name.
