@@ -51,7 +51,7 @@ func (c *Config) Check() error {
 	k.agent(c.Agent)
 	k.libvirt(c.Libvirt)
 	k.sampling(c.Sampling, c.Forecast)
-	k.history(c.History, c.Sampling)
+	k.history(c.History)
 	k.slots(c.Slots)
 	k.planner(c.Planner)
 	k.handover(c.Handover)
@@ -159,16 +159,19 @@ func (k *checker) sampling(s Sampling, f Forecast) {
 		}
 	}
 	number(k, "sampling.max_vms", s.MaxVMs, 1, 4096)
-	k.duration("forecast.step", f.Step, 50*time.Millisecond, time.Hour)
-	if s.Window.Duration > 0 && f.Step.Duration%s.Window.Duration != 0 {
-		k.bad("forecast.step", fmt.Sprintf("%q is not a multiple of sampling.window %q", f.Step, s.Window),
-			"give a whole multiple of the window")
-	}
 	number(k, "forecast.horizon", f.Horizon, 1, 288)
-	number(k, "forecast.warmup", f.Warmup, 2, 100000)
+	number(k, "forecast.warmup", f.Warmup, 3, 10000)
+	window, step := s.Window.Duration, f.Step.Duration
+	if window <= 0 || step <= 0 || step%window != 0 || step/window > 120 {
+		k.bad("forecast.step", fmt.Sprintf("%q is not 1 to 120 times sampling.window %q", f.Step, s.Window),
+			"give a whole multiple of the window, at most 120 times")
+	} else if f.Horizon*int(step/window) > 4096 {
+		k.bad("forecast.horizon", fmt.Sprintf("%d steps of %q are %d windows", f.Horizon, f.Step, f.Horizon*int(step/window)),
+			"give fewer steps, or a longer sampling.window: at most 4096 windows")
+	}
 }
 
-func (k *checker) history(h History, s Sampling) {
+func (k *checker) history(h History) {
 	if n := len(h.Tiers); n < 1 || n > 4 {
 		k.bad("history.tiers", fmt.Sprintf("%d tiers", n), "give 1 to 4 tiers, the finest first")
 	}
@@ -217,6 +220,7 @@ func (k *checker) slots(s Slots) {
 }
 
 func (k *checker) planner(p Planner) {
+	k.duration("planner.round", p.Round, time.Second, 10*time.Minute)
 	number(k, "planner.high", p.High, 0.3, 1)
 	// The gap is what keeps a VM from bouncing: a destination that would itself be
 	// near HIGH after the move would soon push it out again.
@@ -224,19 +228,58 @@ func (k *checker) planner(p Planner) {
 		k.bad("planner.low", fmt.Sprintf("%v is not at least 0.15 below high %v", p.Low, p.High),
 			fmt.Sprintf("give at most %.2f", p.High-0.15))
 	}
-	number(k, "planner.pressure_n", p.PressureN, 1, 64)
-	number(k, "planner.pressure_k", p.PressureK, 1, max(1, p.PressureN))
-	k.duration("planner.round", p.Round, time.Second, 10*time.Minute)
+	number(k, "planner.window_rounds", p.Window, 1, 64)
+	number(k, "planner.hold_rounds", p.Hold, 1, max(1, p.Window))
+	number(k, "planner.reserve_cores", p.ReserveCores, 0, 1024)
+	number(k, "planner.reserve_memory_mib", p.ReserveMemoryMiB, 0, 1<<20)
+	k.gain(p)
+	k.pace(p)
+	k.copying(p)
+	k.duration("planner.verdict_after", p.VerdictAfter, 10*time.Second, day)
+	number(k, "planner.max_considered", p.MaxConsidered, 1, 1024)
+	number(k, "planner.max_refused", p.MaxRefused, 1, 1024)
+}
+
+// gain checks what a move must bring, and what it is said to cost.
+func (k *checker) gain(p Planner) {
 	number(k, "planner.gain_factor", p.GainFactor, 1, 100)
-	k.duration("planner.cooldown", p.Cooldown, 0, day)
-	k.duration("planner.cooldown_max", p.CooldownMax, p.Cooldown.Duration, 7*day)
-	k.duration("planner.no_return", p.NoReturn, 0, 7*day)
-	number(k, "planner.max_out", p.MaxOut, 1, 16)
-	number(k, "planner.max_in", p.MaxIn, 1, 16)
-	k.duration("planner.copy_budget", p.CopyBudget, time.Second, 6*time.Hour)
+	number(k, "planner.min_gain_core_s", p.MinGain, 0, 1e6)
+	number(k, "planner.residual_share", p.ResidualShare, 0, 0.99)
+	number(k, "planner.contention_probability", p.ContentionProbability, 0.01, 0.99)
+	number(k, "planner.migration_cores", p.MigrationCores, 0, 64)
+	number(k, "planner.link_cores", p.LinkCores, 0, 64)
+	number(k, "planner.partner_cores", p.PartnerCores, 0, 64)
+	number(k, "planner.risk_spread", p.RiskSpread, 0, 10)
+	number(k, "planner.risk_age", p.RiskAge, 0, 10)
+	number(k, "planner.risk_failure", p.RiskFailure, 0, 10)
+	number(k, "planner.risk_unknown", p.RiskUnknown, 0, 10)
+}
+
+// pace checks what keeps hosts from flapping.
+func (k *checker) pace(p Planner) {
+	k.duration("planner.cooldown", p.Cooldown, time.Second, day)
+	k.duration("planner.cooldown_cap", p.CooldownCap, p.Cooldown.Duration, 7*day)
+	k.duration("planner.return_after", p.ReturnAfter, 0, 7*day)
+	number(k, "planner.max_outgoing", p.MaxOutgoing, 1, 16)
+	number(k, "planner.max_incoming", p.MaxIncoming, 1, 16)
+	k.duration("planner.max_jitter", p.MaxJitter, 0, 5*time.Minute)
+	k.duration("planner.refusal_backoff", p.RefusalBackoff, 0, day)
+	number(k, "planner.freeze_failed_share", p.FreezeFailedShare, 0.001, 0.99)
+	number(k, "planner.freeze_min_failed", p.FreezeMinFailed, 1, 100)
+	k.duration("planner.max_digest_age", p.MaxDigestAge, time.Second, time.Hour)
+	k.duration("planner.max_offer_age", p.MaxOfferAge, time.Second, 5*time.Minute)
+	k.duration("planner.max_rtt", p.MaxRTT, 0, 10*time.Second)
+}
+
+// copying checks what is assumed of a migration and tolerated.
+func (k *checker) copying(p Planner) {
+	number(k, "planner.bandwidth_bytes_per_s", p.Bandwidth, 1e5, 1e12)
+	number(k, "planner.dirty_share_per_s", p.DirtyShare, 0, 1)
+	number(k, "planner.max_dirty_ratio", p.MaxDirtyRatio, 0.01, 0.99)
+	number(k, "planner.max_rounds", p.MaxRounds, 1, 1000)
+	k.duration("planner.max_copy_time", p.MaxCopyTime, time.Second, 6*time.Hour)
+	k.duration("planner.blackout_base", p.BlackoutBase, 0, time.Minute)
 	k.duration("planner.max_blackout", p.MaxBlackout, time.Millisecond, time.Minute)
-	k.duration("planner.offer_max_age", p.OfferMaxAge, time.Second, 5*time.Minute)
-	k.duration("planner.verdict_after", p.VerdictAfter, time.Minute, day)
 }
 
 func (k *checker) handover(h Handover) {

@@ -53,9 +53,9 @@ type Sampling struct {
 
 // Forecast shapes the forecasters.
 type Forecast struct {
-	Step    Duration `toml:"step"`    // length of one forecast step, a multiple of sampling.window; at most 1h. Default 10s
-	Horizon int      `toml:"horizon"` // steps that are forecast; 1..288. Default 12
-	Warmup  int      `toml:"warmup"`  // steps observed before a forecast counts as ready; 2..100000. Default 60
+	Step    Duration `toml:"step"`    // length of one forecast step: 1..120 times sampling.window. Default 10s
+	Horizon int      `toml:"horizon"` // steps that are forecast; 1..288, and at most 4096 windows. Default 12
+	Warmup  int      `toml:"warmup"`  // windows observed before a forecast counts as ready; 3..10000. Default 60
 }
 
 // History bounds what is kept on disk.
@@ -76,7 +76,7 @@ type Tier struct {
 // host of a cluster: digests carry the counts in the order of Classes.
 type Slots struct {
 	Classes     []Class `toml:"classes"`     // 1..4 classes. Default small, medium, large, xlarge
-	Probability float64 `toml:"probability"` // a slot is promised only with this probability; 0.5..0.99. Default 0.9
+	Probability float64 `toml:"probability"` // a slot is promised only with this probability; 0.5..0.99. Default 0.95
 }
 
 // Class is one size of VM for which slots are counted.
@@ -86,23 +86,57 @@ type Class struct {
 	MemoryMiB int     `toml:"memory_mib"` // MiB, above 0
 }
 
-// Planner holds the policy of the decision round.
+// Planner holds the policy of the decision round. Its fields bear the names of
+// planner.Policy's, with the units of a file that people edit; mode stands in Agent,
+// classes in Slots, and the downtime to aim at in Handover.
 type Planner struct {
-	High         float64  `toml:"high"`          // share of capacity above which the forecast counts as pressure; 0.3..1. Default 0.9
-	Low          float64  `toml:"low"`           // share that a destination may reach after the move; high - 0.15 or less. Default 0.75
-	PressureK    int      `toml:"pressure_k"`    // pressure must hold in k ... Default 3
-	PressureN    int      `toml:"pressure_n"`    // ... of the last n rounds; 1 <= k <= n <= 64. Default 5
-	Round        Duration `toml:"round"`         // time between two decision rounds; 1s..10m. Default 10s
-	GainFactor   float64  `toml:"gain_factor"`   // a move must gain this many times its cost; 1..100. Default 3
-	Cooldown     Duration `toml:"cooldown"`      // rest of a VM after a move, doubled per move within 24h; 0s..24h. Default 30m
-	CooldownMax  Duration `toml:"cooldown_max"`  // upper bound of that doubling; cooldown..7d. Default 6h
-	NoReturn     Duration `toml:"no_return"`     // a VM does not return to its last host within this time; 0s..7d. Default 2h
-	MaxOut       int      `toml:"max_out"`       // moves out of this host at a time; 1..16. Default 1
-	MaxIn        int      `toml:"max_in"`        // moves into this host at a time; 1..16. Default 1
-	CopyBudget   Duration `toml:"copy_budget"`   // longest predicted copy that is still begun; 1s..6h. Default 10m
-	MaxBlackout  Duration `toml:"max_blackout"`  // longest predicted pause that is still accepted; 1ms..1m. Default 1s
-	OfferMaxAge  Duration `toml:"offer_max_age"` // an older offer is not used; 1s..5m. Default 10s
-	VerdictAfter Duration `toml:"verdict_after"` // time after a move at which its outcome is judged; 1m..24h. Default 10m
+	Round  Duration `toml:"round"`         // time between two decision rounds; 1s..10m. Default 10s
+	High   float64  `toml:"high"`          // share of usable capacity above which the forecast counts as pressure; 0.3..1. Default 0.85
+	Low    float64  `toml:"low"`           // share that a destination may reach after the move; at most high - 0.15. Default 0.7
+	Hold   int      `toml:"hold_rounds"`   // pressure must hold in this many ... Default 3
+	Window int      `toml:"window_rounds"` // ... of so many last rounds; 1 <= hold <= window <= 64. Default 5
+
+	ReserveCores     float64 `toml:"reserve_cores"`      // cores kept for the host itself; 0..1024. Default 0
+	ReserveMemoryMiB int     `toml:"reserve_memory_mib"` // MiB kept for the host itself; 0..1048576. Default 1024
+
+	GainFactor            float64 `toml:"gain_factor"`            // a move must gain this many times its cost; 1..100. Default 3
+	MinGain               float64 `toml:"min_gain_core_s"`        // least gain in core-seconds that is worth a move; 0..1e6. Default 10
+	ResidualShare         float64 `toml:"residual_share"`         // share of the contention that may remain when a move counts as its removal; 0..0.99. Default 0.1
+	ContentionProbability float64 `toml:"contention_probability"` // probability of unserved demand at which contention is said to begin; 0.01..0.99. Default 0.5
+
+	Cooldown    Duration `toml:"cooldown"`     // rest of a VM after a move, doubled per move within 24h; 1s..24h. Default 30m
+	CooldownCap Duration `toml:"cooldown_cap"` // upper bound of that doubling; cooldown..7d. Default 6h
+	ReturnAfter Duration `toml:"return_after"` // a VM does not return to its last host within this time; 0s..7d. Default 2h
+	MaxOutgoing int      `toml:"max_outgoing"` // moves out of this host at a time; 1..16. Default 1
+	MaxIncoming int      `toml:"max_incoming"` // moves into this host at a time; 1..16. Default 1
+	MaxJitter   Duration `toml:"max_jitter"`   // bound of the random delay before negotiating; 0s..5m. Default 10s
+
+	RefusalBackoff    Duration `toml:"refusal_backoff"`     // rest of a pair of VM and host after a refusal; 0s..24h. Default 1m
+	FreezeFailedShare float64  `toml:"freeze_failed_share"` // share of failed moves in the last hour that freezes the host; 0.001..0.99. Default 0.05
+	FreezeMinFailed   int      `toml:"freeze_min_failed"`   // failures from which that share counts; 1..100. Default 2
+	MaxDigestAge      Duration `toml:"max_digest_age"`      // older gossip is not used; 1s..1h. Default 5m
+	MaxOfferAge       Duration `toml:"max_offer_age"`       // an older offer is not used; 1s..5m. Default 10s
+	MaxRTT            Duration `toml:"max_rtt"`             // peers further away are not asked; 0s = any; at most 10s. Default 20ms
+
+	Bandwidth     float64  `toml:"bandwidth_bytes_per_s"` // of a link on which nothing was learned yet; 1e5..1e12. Default 5e8
+	DirtyShare    float64  `toml:"dirty_share_per_s"`     // share of its memory that an unmeasured VM dirties each second; 0..1. Default 0.02
+	MaxDirtyRatio float64  `toml:"max_dirty_ratio"`       // dirty rate to bandwidth up to which a copy converges; 0.01..0.99. Default 0.8
+	MaxRounds     int      `toml:"max_rounds"`            // most rounds of pre-copy; 1..1000. Default 30
+	MaxCopyTime   Duration `toml:"max_copy_time"`         // longest predicted copy that is still begun; 1s..6h. Default 30m
+	BlackoutBase  Duration `toml:"blackout_base"`         // what a switch costs beside sending the last pages; 0s..1m. Default 100ms
+	MaxBlackout   Duration `toml:"max_blackout"`          // longest predicted pause that is still accepted; 1ms..1m. Default 1s
+
+	MigrationCores float64 `toml:"migration_cores"` // cores that a copy burns at both ends; 0..64. Default 0.5
+	LinkCores      float64 `toml:"link_cores"`      // price in cores of a fully used link; 0..64. Default 0.2
+	PartnerCores   float64 `toml:"partner_cores"`   // price in cores of one latency class between traffic partners; 0..64. Default 0.02
+	RiskSpread     float64 `toml:"risk_spread"`     // weight of the forecast's spread; 0..10. Default 0.5
+	RiskAge        float64 `toml:"risk_age"`        // weight of the offer's age; 0..10. Default 0.5
+	RiskFailure    float64 `toml:"risk_failure"`    // weight of each failure of the same move; 0..10. Default 1
+	RiskUnknown    float64 `toml:"risk_unknown"`    // weight of an unmeasured dirty rate; 0..10. Default 0.25
+
+	VerdictAfter  Duration `toml:"verdict_after"`  // time after a decision at which its outcome is judged; 10s..24h. Default 10m
+	MaxConsidered int      `toml:"max_considered"` // VMs kept in one record; 1..1024. Default 16
+	MaxRefused    int      `toml:"max_refused"`    // destinations kept in one record; 1..1024. Default 32
 }
 
 // Handover says how two hosts make sure that a VM runs only once.

@@ -33,7 +33,7 @@ func Default() Config {
 				{Name: "large", VCPU: 4, MemoryMiB: 8192},
 				{Name: "xlarge", VCPU: 8, MemoryMiB: 16384},
 			},
-			Probability: 0.9,
+			Probability: 0.95,
 		},
 		Planner: defaultPlanner(),
 		Handover: Handover{
@@ -69,20 +69,17 @@ func defaultHistory() History {
 
 func defaultPlanner() Planner {
 	return Planner{
-		High:         0.9,
-		Low:          0.75,
-		PressureK:    3,
-		PressureN:    5,
-		Round:        Of(10 * time.Second),
-		GainFactor:   3,
-		Cooldown:     Of(30 * time.Minute),
-		CooldownMax:  Of(6 * time.Hour),
-		NoReturn:     Of(2 * time.Hour),
-		MaxOut:       1,
-		MaxIn:        1,
-		CopyBudget:   Of(10 * time.Minute),
-		MaxBlackout:  Of(time.Second),
-		OfferMaxAge:  Of(10 * time.Second),
-		VerdictAfter: Of(10 * time.Minute),
+		Round: Of(10 * time.Second), High: 0.85, Low: 0.7, Hold: 3, Window: 5,
+		ReserveMemoryMiB: 1024,
+		GainFactor:       3, MinGain: 10, ResidualShare: 0.1, ContentionProbability: 0.5,
+		Cooldown: Of(30 * time.Minute), CooldownCap: Of(6 * time.Hour), ReturnAfter: Of(2 * time.Hour),
+		MaxOutgoing: 1, MaxIncoming: 1, MaxJitter: Of(10 * time.Second),
+		RefusalBackoff: Of(time.Minute), FreezeFailedShare: 0.05, FreezeMinFailed: 2,
+		MaxDigestAge: Of(5 * time.Minute), MaxOfferAge: Of(10 * time.Second), MaxRTT: Of(20 * time.Millisecond),
+		Bandwidth: 5e8, DirtyShare: 0.02, MaxDirtyRatio: 0.8, MaxRounds: 30,
+		MaxCopyTime: Of(30 * time.Minute), BlackoutBase: Of(100 * time.Millisecond), MaxBlackout: Of(time.Second),
+		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02,
+		RiskSpread: 0.5, RiskAge: 0.5, RiskFailure: 1, RiskUnknown: 0.25,
+		VerdictAfter: Of(10 * time.Minute), MaxConsidered: 16, MaxRefused: 32,
 	}
 }
