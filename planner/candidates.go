@@ -90,18 +90,9 @@ func (r *planning) freedom(vm *VM) int {
 
 // stays lists what keeps a VM on its host whatever the gain; it binds a drain too.
 func (r *planning) stays(vm *VM) []Refusal {
-	var out []Refusal
-	if vm.Unmovable != "" {
-		out = append(out, refuse(RefuseUnmovable, "can never be migrated: %s", vm.Unmovable))
-	}
-	if !vm.Guarded {
-		out = append(out, refuse(RefuseNoGuard, "has no hand-over guard, and without one it might run twice"))
-	}
+	out := vm.immovable()
 	if pin := vm.Policy.Pin; pin == PinHere || pin != "" && (pin == string(r.h.ID) || pin == r.h.Name) {
 		out = append(out, refuse(RefusePinned, "pinned to this host"))
-	}
-	if vm.Busy != "" {
-		out = append(out, refuse(RefuseBusy, "waits for: %s", vm.Busy))
 	}
 	if o, ok := r.st.order(vm.ID); ok && !o.Approve {
 		out = append(out, refuse(RefuseRejected, "the operator rejected the move until %s", o.Until.UTC().Format(time.RFC3339)))
@@ -112,11 +103,26 @@ func (r *planning) stays(vm *VM) []Refusal {
 	return out
 }
 
+// immovable lists what keeps a VM from moving anywhere now.
+func (vm *VM) immovable() []Refusal {
+	var out []Refusal
+	if vm.Unmovable != "" {
+		out = append(out, refuse(RefuseUnmovable, "can never be migrated: %s", vm.Unmovable))
+	}
+	if !vm.Guarded {
+		out = append(out, refuse(RefuseNoGuard, "has no hand-over guard, and without one it might run twice"))
+	}
+	if vm.Busy != "" {
+		out = append(out, refuse(RefuseBusy, "waits for: %s", vm.Busy))
+	}
+	return out
+}
+
 // resting lists what keeps a VM on its host unless the host is drained.
 func (r *planning) resting(vm *VM) []Refusal {
 	var out []Refusal
 	if left := CooldownLeft(vm.History, r.now, *r.p); left > 0 {
-		out = append(out, refuse(RefuseCooldown, "cools down for another %s after %d moves in 24 h", round(left), vm.History.recent(r.now)))
+		out = append(out, refuse(RefuseCooldown, "cools down for another %s, move(s) in the last 24 h: %d", round(left), vm.History.recent(r.now)))
 	}
 	if near := r.h.residents(vm.Policy.Affinity); len(near) > 0 {
 		out = append(out, refuse(RefuseAffinity, "must stay with %s", near[0]))

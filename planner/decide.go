@@ -17,9 +17,10 @@ const Probes = 2
 // round. It reads no clock and draws only from rng (not nil), so the same
 // arguments give the same decision.
 //
-// A decision to move restarts the count of rounds: before the next one the
-// pressure has to hold again. In modes advise and approve the same decision is
-// made and recorded, without the permission to act on it.
+// In modes advise and approve the same decision is made and recorded, without
+// the permission to act on it. A caller that starts a move says so with
+// State.NoteStarted and in Host.Outgoing; one whose probes were refused says so
+// with State.NoteRefused, and the next round looks elsewhere.
 func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.Rand) (Decision, State) {
 	r := &planning{now: now, h: &h, peers: peers, p: &p, rng: rng, st: st.expire(now)}
 	r.begin()
@@ -31,9 +32,6 @@ func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.R
 	case r.calm():
 	default:
 		r.relieve()
-	}
-	if r.d.Action == ActionMove {
-		r.st = r.st.restart()
 	}
 	return r.d, r.st
 }
@@ -70,7 +68,7 @@ func (r *planning) begin() {
 	}
 	if len(missing) == 0 || h.Draining {
 		r.src = newSource(h, p)
-		in.Horizon = r.src.grid.step * time.Duration(r.src.grid.n)
+		in.Horizon = h.horizon(r.src.grid)
 		in.Unserved = CoreSeconds(r.src.total)
 		r.d.ContentionAt = r.src.contends
 	}
@@ -82,8 +80,17 @@ func (r *planning) begin() {
 		f.Peak = r.src.load.peakQuantiles()
 	}
 	in.Forecast = f
-	r.st = r.st.round(in.Pressure > p.High)
+	r.st = r.st.round(r.pressed())
 	in.Held = r.st.held(p.Window)
+}
+
+// pressed says whether the round counts: the forecast p90 is above HIGH and
+// enough demand is expected to wait that relief could be worth a move. With the
+// first condition alone a busy but sufficient host would be one wild forecast
+// away from a move.
+func (r *planning) pressed() bool {
+	in := &r.d.Inputs
+	return in.Pressure > r.p.High && in.Unserved >= r.p.MinGain && in.Unserved > 0
 }
 
 func (r *planning) conclude(a Action, format string, args ...any) bool {
@@ -128,14 +135,17 @@ func (r *planning) calm() bool {
 	in, p := &r.d.Inputs, r.p
 	r.d.CounterfactualUnserved = in.Unserved
 	r.d.Counterfactual = fmt.Sprintf("if nothing moves, %.2f core-seconds of demand are expected to wait within %s", in.Unserved, round(in.Horizon))
-	if in.Held >= p.Hold && in.Pressure > p.High {
-		return false
+	switch {
+	case in.Pressure <= p.High:
+		return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, not above HIGH %.0f %%", 100*in.Pressure, 100*p.High)
+	case !r.pressed():
+		return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, above HIGH %.0f %%, but only %.2f core-seconds are expected to wait, less than %.3g",
+			100*in.Pressure, 100*p.High, in.Unserved, p.MinGain)
+	case in.Held < p.Hold:
+		return r.conclude(ActionStay, "contention is expected (p90 %.0f %% of capacity) in %d of the last %d rounds; %d are needed",
+			100*in.Pressure, in.Held, p.Window, p.Hold)
 	}
-	if in.Pressure > p.High {
-		return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, above HIGH %.0f %%, in %d of the last %d rounds; %d are needed",
-			100*in.Pressure, 100*p.High, in.Held, p.Window, p.Hold)
-	}
-	return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, not above HIGH %.0f %%", 100*in.Pressure, 100*p.High)
+	return false
 }
 
 // relieve looks for the VM whose leaving gains most per cost, and for peers to ask.
@@ -272,10 +282,10 @@ func (r *planning) drain() {
 	}
 	r.d.VM, r.d.VMName = options[0].VM, options[0].Name
 	if tried > 0 {
-		r.conclude(ActionStuck, "the host is being drained: %d VMs remain and no peer is feasible for them", len(options))
+		r.conclude(ActionStuck, "the host is being drained: %d of its VMs remain and no peer is feasible for them", len(options))
 		return
 	}
-	r.conclude(ActionStuck, "the host is being drained: %d VMs remain and none may leave; %s: %s", len(options), options[0].vm.label(), options[0].Refusals[0].Text)
+	r.conclude(ActionStuck, "the host is being drained: %d of its VMs remain and none may leave; %s: %s", len(options), options[0].vm.label(), options[0].Refusals[0].Text)
 }
 
 // candidate is an option with the VM it is about.

@@ -77,10 +77,11 @@ func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
 	e.To = dst.Host
 	e.Refusals = append(e.Refusals, dst.Refusals...)
 	e.Refusals = append(e.Refusals, offerRefusals(&vm, &src, &dst, &p)...)
-	if hasKind(dst.Refusals, RefuseMissingData) || !(dst.Usable.CPU > 0) {
-		if !hasKind(e.Refusals, RefuseMissingData) {
-			e.Refusals = append(e.Refusals, refuse(RefuseMissingData, "the offer shows no capacity"))
-		}
+	if hasKind(dst.Refusals, RefuseMissingData) {
+		return e
+	}
+	if why := dst.malformed(); why != "" {
+		e.Refusals = append(e.Refusals, refuse(RefuseMissingData, "the offer is malformed: %s", why))
 		return e
 	}
 	s.arriving(&e, &vm, &d, &dst)
@@ -99,8 +100,11 @@ func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
 
 // offerRefusals are the reasons against an offer that its maker cannot know.
 func offerRefusals(vm *VM, src *Host, dst *Offer, p *Policy) []Refusal {
-	var out []Refusal
-	if dst.Host == src.ID {
+	out := vm.immovable()
+	if missing := src.missing(); len(missing) > 0 && !src.Draining {
+		out = append(out, refuse(RefuseMissingData, "at the source: %s", missing[0]))
+	}
+	if dst.Host == src.ID && !hasKind(dst.Refusals, RefuseSameHost) {
 		out = append(out, refuse(RefuseSameHost, "%s runs there already", vm.label()))
 	}
 	if dst.Age > p.MaxOfferAge {
@@ -196,7 +200,7 @@ func (h *Host) planned(g grid) *load {
 	for i := range h.VMs {
 		vm := &h.VMs[i]
 		if slices.Contains(h.Outgoing, vm.ID) && !h.isTransient(vm.ID) && vm.unmeasured() == "" {
-			d := demandOf(&vm.CPU)
+			d := vm.demand()
 			l.remove(&d)
 		}
 	}
@@ -370,7 +374,8 @@ func better(a, b *Evaluation) bool {
 }
 
 func beaten(e, by *Evaluation) Refusal {
-	return refuse(RefuseGain, "net gain %.2f core-seconds, %s gives %.2f", e.Net, by.To, by.Net)
+	return refuse(RefuseGain, "net gain %.2f core-seconds at p90 %.0f %% after the add; %s gives %.2f at %.0f %%",
+		e.Net, 100*e.DestP90, by.To, by.Net, 100*by.DestP90)
 }
 
 // FindBestTargetHost is Choose over whole hosts instead of offers: for

@@ -138,7 +138,7 @@ func (h *Host) cpuLoad(g grid) *load {
 		if h.isTransient(vm.ID) || vm.unmeasured() != "" {
 			continue
 		}
-		d := demandOf(&vm.CPU)
+		d := vm.demand()
 		l.add(&d)
 	}
 	if len(h.OverheadCPU.Steps) > 0 {

@@ -155,6 +155,41 @@ func (l *load) unserved(capacity Cores, dst []float64) []float64 {
 // demandOf reduces a forecast to what plans and records need.
 func demandOf(f *predict.Forecast) Demand { return Demand{Step: f.Step, Steps: f.Steps, Peak: f.Peak} }
 
+// sideThreads is what a VM may use beside its vCPUs (emulator, I/O and vhost
+// threads) before a forecast of more stops being plausible.
+const sideThreads Cores = 1
+
+// demand is the VM's forecast CPU demand, bounded by what its threads can use:
+// a steep rise carried on for a whole horizon may promise more than that.
+func (vm *VM) demand() Demand {
+	d := demandOf(&vm.CPU)
+	if vm.VCPUs <= 0 {
+		return d
+	}
+	top := float64(Cores(vm.VCPUs) + sideThreads)
+	highest := d.Peak[levels-1]
+	for _, q := range d.Steps {
+		highest = math.Max(highest, q[levels-1])
+	}
+	if highest <= top {
+		return d
+	}
+	d.Peak = clip(d.Peak, top)
+	steps := make([]predict.Quantiles, len(d.Steps))
+	for h, q := range d.Steps {
+		steps[h] = clip(q, top)
+	}
+	d.Steps = steps
+	return d
+}
+
+func clip(q predict.Quantiles, top float64) predict.Quantiles {
+	for i := range q {
+		q[i] = math.Min(q[i], top)
+	}
+	return q
+}
+
 // constantDemand is a demand known to be exactly v, on every time base.
 func constantDemand(v float64) Demand {
 	var q predict.Quantiles

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -44,7 +45,7 @@ func NeedOf(vm VM, src Host) Need {
 		Drain: src.Draining,
 	}
 	if vm.unmeasured() == "" {
-		n.CPU = demandOf(&vm.CPU)
+		n.CPU = vm.demand()
 	} else {
 		n.CPU = constantDemand(float64(vm.VCPUs))
 	}
@@ -94,6 +95,17 @@ func (h Host) withoutNeed(need Need) Host {
 	h.Incoming = slices.DeleteFunc(slices.Clone(h.Incoming), func(in Incoming) bool { return same(&in.Need) })
 	h.VMs = slices.DeleteFunc(slices.Clone(h.VMs), func(vm VM) bool { return vm.ID == need.VM })
 	return h
+}
+
+// malformed says what in an offer received from outside cannot be used, or "".
+func (o *Offer) malformed() string {
+	switch {
+	case !(o.Usable.CPU > 0) || math.IsInf(float64(o.Usable.CPU), 0):
+		return "it shows no CPU capacity"
+	case math.IsNaN(o.Correlation):
+		return "correlation is not a number"
+	}
+	return o.CPU.check()
 }
 
 // shareAfter is the p90 of the destination's peak with the VM added, as a

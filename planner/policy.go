@@ -26,8 +26,9 @@ const MinBand = 0.15
 type Policy struct {
 	Mode Mode `json:"mode"`
 
-	// High is the forecast p90 of the host's peak above which a round counts
-	// as pressure; Low is what a destination may reach after the add.
+	// High is the forecast p90 of the host's peak above which a round can count
+	// as pressure, if at least MinGain is expected to wait; Low is what a
+	// destination may reach after the add.
 	High float64 `json:"high"`
 	Low  float64 `json:"low"`
 	// Hold of Window rounds must show pressure before anything moves.
@@ -130,13 +131,14 @@ func DefaultPolicy() Policy {
 }
 
 // LabPolicy returns the settings for hosts of about half a core, VMs of
-// 128 MiB, 60 s horizons and rounds every 2 s: automatic, 2 of 3 rounds,
-// cool-down 60 s to 10 min, 3 min without return, and classes of 0.1, 0.2 and
-// 0.4 cores.
+// 128 MiB, 60 s horizons and rounds every 2 s: automatic, 5 of 6 rounds, cool-down
+// 60 s to 10 min, 3 min without return, and classes of 0.1, 0.2 and 0.4 cores.
 func LabPolicy() Policy {
 	p := DefaultPolicy()
 	p.Mode = ModeAuto
-	p.Hold, p.Window = 2, 3
+	// 3 of 5 rounds would be 6 s; the forecast takes a lone spike of 4 s for
+	// the start of a ramp for up to 8 s.
+	p.Hold, p.Window = 5, 6
 	p.MinGain = 0.5
 	p.Classes = []Class{
 		{Name: "small", VCPU: 0.1, Memory: 128},
@@ -148,7 +150,9 @@ func LabPolicy() Policy {
 	p.MaxDigestAge = 30 * time.Second
 	p.Bandwidth = 150e6
 	p.BlackoutBase = 200 * time.Millisecond
-	p.MigrationCores = 0.3
+	// The lab's links are memory copies on one machine: a busy one slows nobody
+	// beyond the copying itself.
+	p.MigrationCores, p.LinkCores = 0.2, 0.02
 	return p
 }
 

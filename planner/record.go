@@ -54,7 +54,7 @@ type Inputs struct {
 	Forecast ForecastSummary `json:"forecast"` // the host's
 	Horizon  time.Duration   `json:"horizon_ns"`
 	// Pressure is the forecast p90 of the host's peak as a share of usable
-	// cores; Held of Window rounds exceeded High.
+	// cores; Held of Window rounds counted as pressure.
 	Pressure float64 `json:"pressure"`
 	Held     int     `json:"held_rounds"`
 	Window   int     `json:"window_rounds"`
@@ -197,8 +197,12 @@ func (d Decision) Explain() string {
 		fmt.Fprintf(&b, " probe %v", d.Candidates)
 	}
 	fmt.Fprintf(&b, ": %s\n", d.Reason)
-	fmt.Fprintf(&b, "  pressure %.0f %% of %.2f cores, held %d of %d rounds, %.2f core-seconds expected to wait\n",
-		100*d.Inputs.Pressure, d.Inputs.Usable.CPU, d.Inputs.Held, d.Inputs.Window, d.Inputs.Unserved)
+	if in := &d.Inputs; in.Forecast.Ready {
+		fmt.Fprintf(&b, "  pressure %.0f %% of %.2f cores, held %d of %d rounds, %.2f core-seconds expected to wait\n",
+			100*in.Pressure, in.Usable.CPU, in.Held, in.Window, in.Unserved)
+	} else {
+		fmt.Fprintf(&b, "  pressure unknown: %s\n", in.Forecast.Why)
+	}
 	for _, o := range d.Considered {
 		fmt.Fprintf(&b, "  vm %s: gain %.2f cost %.2f net %.2f", orElse(o.Name, string(o.VM)), o.Evaluation.Gain, o.Evaluation.Cost.Total, o.Evaluation.Net)
 		explainRefusals(&b, o.Refusals)

@@ -31,7 +31,7 @@ const (
 	RefuseBackoff      Kind = "back-off"       // the same move was refused or failed a moment ago
 	RefuseBusy         Kind = "busy"           // a backup or block job runs
 	RefuseUnmovable    Kind = "unmovable"      // can never be migrated
-	RefuseNoGuard      Kind = "no-guard"       // no hand-over guard, or a lease conflict
+	RefuseNoGuard      Kind = "no-guard"       // no hand-over guard protects it
 	RefuseConcurrency  Kind = "concurrency"    // as many moves as allowed are under way
 	RefuseDistance     Kind = "distance"       // round trip above the limit
 	RefuseNoConverge   Kind = "not-converging" // pre-copy would not finish

@@ -30,7 +30,7 @@ type Slot struct {
 // none. Classes are alternatives: each count stands for itself.
 func Slots(h Host, classes []Class, p float64, now time.Time) []Slot {
 	g := h.grid()
-	horizon := g.step * time.Duration(g.n)
+	horizon := h.horizon(g)
 	out := make([]Slot, len(classes))
 	for i, c := range classes {
 		out[i] = Slot{Class: c.Name, Until: now.Add(horizon), Horizon: horizon}
@@ -58,6 +58,17 @@ func Slots(h Host, classes []Class, p float64, now time.Time) []Slot {
 		}
 	}
 	return out
+}
+
+// horizon is the time that the host's forecasts cover.
+func (h *Host) horizon(g grid) time.Duration {
+	switch {
+	case g.n > 0:
+		return g.step * time.Duration(g.n)
+	case h.Horizon > 0:
+		return h.Horizon
+	}
+	return time.Minute
 }
 
 // noSlots says why the host may promise nothing at all, or "".

@@ -55,8 +55,9 @@ func (s State) held(window int) int {
 	return bits.OnesCount64(s.Pressed)
 }
 
-// restart forgets the rounds: after a move pressure has to show itself anew.
-func (s State) restart() State {
+// NoteStarted says that a move has begun. It forgets the rounds: before the
+// next move the pressure has to show itself anew, without the VM that left.
+func (s State) NoteStarted() State {
 	s.Pressed, s.Rounds = 0, 0
 	return s
 }

@@ -188,6 +188,9 @@ type Host struct {
 	// the zero value means nothing does. OverheadMem is its memory.
 	OverheadCPU predict.Forecast `json:"overhead_cpu"`
 	OverheadMem MiB              `json:"overhead_mem_mib"`
+	// Horizon is how long promises hold on a host whose VMs give no time base,
+	// an empty one above all; 0 means one minute.
+	Horizon time.Duration `json:"horizon_ns,omitempty"`
 	// MemoryOvercommit above 1 lets allocations exceed memory by that factor as
 	// long as the forecast demand fits; 0 and 1 mean no overcommit.
 	MemoryOvercommit float64 `json:"memory_overcommit,omitempty"`
