@@ -340,7 +340,7 @@ func (k *checker) readable(key, path string) (os.FileInfo, bool) {
 	}
 	fi, err := os.Stat(path)
 	if err != nil {
-		k.bad(key, err.Error(), "create it with `headroom ca`, or correct the path")
+		k.bad(key, err.Error(), "create it, or correct the path")
 		return nil, false
 	}
 	if !fi.Mode().IsRegular() {

@@ -14,7 +14,7 @@ import (
 
 // maxFile bounds the configuration file, in bytes: a path given by mistake (a disk
 // image, a device) must not be read whole.
-const maxFile = 1 << 20
+const maxFile = 64 << 10
 
 // maxProblems ends the search for further mistakes in a hopeless file.
 const maxProblems = 50
@@ -52,6 +52,9 @@ func (l *limitedFile) Read(p []byte) (int, error) {
 // Parse is Load for a document that was read already; file is the name that stands
 // in its problems.
 func Parse(file string, document []byte) (Config, error) {
+	if len(document) > maxFile {
+		return Config{}, fmt.Errorf("%s is larger than %d bytes; is the path right?", file, maxFile)
+	}
 	o, err := newOrigin(file, document)
 	if err != nil {
 		return Config{}, err
@@ -104,7 +107,7 @@ func (o *origin) decode(cfg *Config, document []byte) []error {
 // key that exists.
 func (o *origin) unknown(err *toml.StrictMissingError) []error {
 	var out []error
-	for i := range err.Errors {
+	for i := range min(len(err.Errors), maxProblems) {
 		e := &err.Errors[i]
 		line, _ := e.Position()
 		key := strings.Join(e.Key(), ".")

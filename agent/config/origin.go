@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -31,6 +32,11 @@ type mark struct {
 func newOrigin(file string, document []byte) (*origin, error) {
 	o := &origin{file: file, lines: map[string]int{}, total: bytes.Count(document, []byte{'\n'}) + 1}
 	w := &walker{origin: o, doc: document, arrays: map[string]int{}}
+	for i, c := range document {
+		if c == '\n' {
+			w.newlines = append(w.newlines, i)
+		}
+	}
 	w.parser.Reset(document)
 	prefix := ""
 	for w.parser.NextExpression() {
@@ -60,12 +66,16 @@ func newOrigin(file string, document []byte) (*origin, error) {
 
 type walker struct {
 	*origin
-	parser unstable.Parser
-	doc    []byte
-	arrays map[string]int // array table key -> elements seen
+	parser   unstable.Parser
+	doc      []byte
+	newlines []int          // their offsets
+	arrays   map[string]int // array table key -> elements seen
 }
 
-func (w *walker) lineOf(offset uint32) int { return 1 + bytes.Count(w.doc[:offset], []byte{'\n'}) }
+func (w *walker) lineOf(offset uint32) int {
+	before, _ := slices.BinarySearch(w.newlines, int(offset))
+	return before + 1
+}
 
 // key joins the parts of a node's key, and tells the offset of the first.
 func (w *walker) key(n *unstable.Node) (key string, offset uint32) {

@@ -142,9 +142,9 @@ type logRef struct {
 
 // counters are what Stats reports besides the state.
 type counters struct {
-	appended, corrupt, refused, lost      atomic.Uint64
-	sealedBytes, sealedPoints, sealedRuns atomic.Uint64
-	quarantined                           atomic.Bool
+	appended, corrupt, refused, lost atomic.Uint64
+	sealedBytes, sealedPoints        atomic.Uint64
+	quarantined                      atomic.Bool
 }
 
 // Open opens or creates the store in o.Dir. A second process gets ErrLocked, a full
