@@ -66,25 +66,35 @@ func (f *Forecaster) Config() Config { return f.config }
 func (f *Forecaster) Observe(x float64) {
 	if !(x >= 0 && x <= limit) {
 		x = math.NaN()
+	} else if x < 1/limit {
+		x = 0 // whose square could not be told from zero anyway
 	}
 	f.series.push(x)
 	f.settle()
+	peak := f.series.peak()
 	for i, m := range f.members {
 		m.Observe(x)
-		f.known[i] = m.Forecast(f.config.Horizon, f.steps[i])
-		f.peak[i] = unknown()
-		top := math.NaN()
-		if f.known[i] {
-			f.peak[i] = f.peakOf(i)
-			top = highest(f.steps[i])
-		}
-		f.peaks[i].settle(f.series.t, f.series.peak(), top)
+		f.peaks[i].learn(f.series.t, peak)
+		f.peaks[i].issue(f.series.t, f.ask(i))
 		f.cards[i].issue(f.series.t, f.steps[i], f.peak[i], f.known[i])
 	}
 	f.choose()
+	f.watch(x)
 	f.combine()
 	f.given.issue(f.series.t, f.out, f.outTop, f.outOK)
-	f.watch(x)
+	f.spots.exceed(f.config, f.outTop)
+}
+
+// ask takes the present forecast of member i, and returns its highest median;
+// NaN when it has nothing to say.
+func (f *Forecaster) ask(i int) (top float64) {
+	f.known[i] = f.members[i].Forecast(f.config.Horizon, f.steps[i])
+	if !f.known[i] {
+		f.peak[i] = unknown()
+		return math.NaN()
+	}
+	f.peak[i] = f.peakOf(i)
+	return highest(f.steps[i])
 }
 
 func (f *Forecaster) peakOf(i int) (q Quantiles) {

@@ -82,15 +82,20 @@ const (
 	recentMemory  = 5
 )
 
-// watch updates the hot spots with the sample just seen.
+// exceed notes whether the peak just forecast lies above the level.
+func (s *spots) exceed(c Config, peak Quantiles) {
+	if c.Level <= 0 || !peak.Known() {
+		return
+	}
+	s.over = s.over << 1 & (1<<c.ExceedWithin - 1)
+	if peak[2] > c.Level {
+		s.over |= 1
+	}
+}
+
+// watch looks for shifts with the sample just seen.
 func (f *Forecaster) watch(x float64) {
 	s := &f.spots
-	if c := f.config; c.Level > 0 && f.outOK {
-		s.over = s.over << 1 & (1<<c.ExceedWithin - 1)
-		if f.outTop[2] > c.Level {
-			s.over |= 1
-		}
-	}
 	if s.since > 0 {
 		s.since++
 	}

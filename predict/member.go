@@ -15,6 +15,7 @@ type Member interface {
 // member is a Member whose state can be kept.
 type member interface {
 	Member
+	state(c *codec)
 }
 
 // peaker is a member that knows the peak better than the calibration of past

@@ -27,6 +27,14 @@ func (m *naive) Observe(float64) {
 		}
 	}
 	m.ready = !math.IsNaN(m.last)
+	if m.ready {
+		m.project()
+	}
+	m.settle()
+}
+
+// project sets the points and their spread before any errors are known.
+func (m *naive) project() {
 	// Noise does not grow with the horizon, a random walk does: what two steps
 	// change more than one tells which it is.
 	v, growth := m.step[0].mean, m.step[0].mean
@@ -37,7 +45,6 @@ func (m *naive) Observe(float64) {
 		m.points[h] = m.last
 		m.sigma[h] = math.Sqrt(v + growth*float64(h))
 	}
-	m.settle()
 }
 
 func (m *naive) Forecast(h int, dst []Quantiles) bool { return m.quantiles(dst[:h]) }

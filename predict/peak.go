@@ -23,15 +23,18 @@ func newPeakCalibration(l lag) *peakCalibration {
 	return p
 }
 
-// settle takes the real peak of the horizon that ends at t (NaN: unknown), and
-// puts the present highest median under way (NaN: none).
-func (p *peakCalibration) settle(t int64, peak, top float64) {
-	i, ok := p.lag.slot(t)
-	if !ok {
-		return
+// learn takes the real peak of the horizon that ends at t; NaN is unknown.
+func (p *peakCalibration) learn(t int64, peak float64) {
+	if i, ok := p.lag.slot(t); ok {
+		p.seen.add(peak - float64(p.pending[i]))
 	}
-	p.seen.add(peak - float64(p.pending[i]))
-	p.pending[i] = float32(top)
+}
+
+// issue puts the highest median of t under way, after learn; NaN: there is none.
+func (p *peakCalibration) issue(t int64, top float64) {
+	if i, ok := p.lag.slot(t); ok {
+		p.pending[i] = float32(top)
+	}
 }
 
 // quantiles is the distribution of the peak, given those of the steps.
@@ -82,7 +85,7 @@ func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
 	first, last := sigma(0), sigma(n-1)
 	m := float64(n)
 	if last > 0 {
-		m = min(max(2, m*(first*first)/(last*last)), m)
+		m = min(max(2, m*(first/last)*(first/last)), m)
 	}
 	m = min(max(m, 1), float64(len(*t)-1))
 	var out Quantiles

@@ -147,9 +147,9 @@ func (m *rise) detect() {
 		}
 		usual, climb := &m.usual[i], m.climb(span)
 		byNoise := m.floor() * math.Sqrt(6/float64(span))
-		score := climb / max(usual.sd(), byNoise)
-		if m.n > minRiseSamples && score > riseAbove && !m.active {
-			m.begin(span, climb, score)
+		sd := max(usual.sd(), byNoise)
+		if m.n > minRiseSamples && climb > riseAbove*sd && sd > 0 && !m.active {
+			m.begin(span, climb, min(climb/sd, limit))
 		}
 		late := &m.recent[i][m.n%riseLearnsLate]
 		if m.n > int64(span+riseLearnsLate) && (!m.active || m.n%8 == 0) {

@@ -124,21 +124,23 @@ func TestBurstIsNotExtrapolated(t *testing.T) {
 					case i >= 100 && i < 100+length+5:
 						during = math.Max(during, top)
 						if i >= 100+300 {
-							late = math.Max(late, top)
+							late = math.Max(late, f.Forecast().Peak[1])
 						}
 					case i >= 100+length+180:
 						after = math.Max(after, top)
 					}
 				}
 			}
-			t.Logf("highest 0.9 quantile of the peak: %.3f during, %.3f five minutes into it, %.3f three minutes after", during, late, after)
+			t.Logf("highest 0.9 quantile of the peak: %.3f during, %.3f three minutes after; 0.75 quantile five minutes into it: %.3f", during, after, late)
 			// That it may rise once more by what it has just risen is not absurd;
 			// more would be extrapolation.
 			if during > 0.5+0.4*1.2 {
 				t.Errorf("a burst to 0.5 was extrapolated to %.3f", during)
 			}
+			// One step in six minutes is one chance in six that the next minute
+			// sees another: the 0.9 quantile may hold it, the 0.75 must not.
 			if late > 0.5*1.3 {
-				t.Errorf("five minutes into 0.5 the peak is still %.3f", late)
+				t.Errorf("five minutes into 0.5 the 0.75 quantile of the peak is still %.3f", late)
 			}
 			if after > 0.4 {
 				t.Errorf("three minutes after a burst to 0.5 the peak is still %.3f", after)
