@@ -30,10 +30,10 @@ type processReading struct {
 // A pass is begin, observe for each thread, end. It allocates only when there
 // are more threads than ever before.
 type account struct {
-	primed  bool
+	primed bool
+	// threads before cursor have been observed in this pass.
 	threads []threadState
 	cursor  int
-	pass    uint32
 	// youngest is the latest born of all threads seen before this pass, and
 	// next that of this pass too.
 	youngest, next uint64
@@ -59,26 +59,21 @@ type threadState struct {
 	cpu, wait uint64
 	name      comm
 	role      role
-	pass      uint32
 }
 
 func (t *threadState) is(r *threadReading) bool { return t.tid == r.tid && t.born == r.born }
 
-func (a *account) begin() {
-	a.pass++
-	a.cursor = 0
-}
+func (a *account) begin() { a.cursor = 0 }
 
-// observe takes one thread of the pass begun. Tiers list threads in an order
-// that hardly changes, so the next one is nearly always the one under the
-// cursor; otherwise it is swapped there.
+// observe takes one thread of the pass begun, each at most once. Tiers list
+// threads in an order that hardly changes, so the next one is nearly always the
+// one under the cursor; otherwise it is swapped there.
 func (a *account) observe(r *threadReading) {
 	if a.cursor >= len(a.threads) || !a.threads[a.cursor].is(r) {
 		a.place(r)
 	}
 	t := &a.threads[a.cursor]
 	a.cursor++
-	t.pass = a.pass
 	if t.name != r.name {
 		t.name, t.role = r.name, classify(&r.name)
 	}
@@ -102,7 +97,7 @@ func (a *account) observe(r *threadReading) {
 // place puts the state of a thread that is not under the cursor there.
 func (a *account) place(r *threadReading) {
 	at := -1
-	for i := range a.threads {
+	for i := a.cursor; i < len(a.threads); i++ {
 		if a.threads[i].is(r) {
 			at = i
 			break
@@ -110,10 +105,10 @@ func (a *account) place(r *threadReading) {
 	}
 	if at < 0 {
 		t := threadState{tid: r.tid, born: r.born, name: r.name, role: classify(&r.name)}
-		// A thread older than the youngest one seen is not new: the first pass
+		// A thread no younger than the youngest one seen is not new: the first pass
 		// or a listing that broke off did not know it. What it used so far is
 		// not a gain.
-		if !a.primed || r.born < a.youngest {
+		if !a.primed || r.born <= a.youngest {
 			t.cpu, t.wait = r.cpu, r.wait
 			if a.primed {
 				a.exitedSeen -= min(a.exitedSeen, r.cpu)
@@ -128,15 +123,10 @@ func (a *account) place(r *threadReading) {
 
 // end closes the pass: threads not observed in it have exited.
 func (a *account) end(p *processReading) {
-	kept := a.threads[:0]
-	for _, t := range a.threads {
-		if t.pass == a.pass {
-			kept = append(kept, t)
-		} else {
-			a.exitedSeen += t.cpu
-		}
+	for i := a.cursor; i < len(a.threads); i++ {
+		a.exitedSeen += a.threads[i].cpu
 	}
-	a.threads = kept
+	a.threads = a.threads[:a.cursor]
 	a.youngest = a.next
 	if !a.primed {
 		a.primed = true

@@ -36,6 +36,7 @@ type kernelReader struct {
 	page     uint64
 	clock    schedClock
 	have     uint32
+	buf      [64]byte
 }
 
 func openKernel(tier Tier, maxTargets int) (*kernelReader, error) {
@@ -205,7 +206,7 @@ func (k *kernelReader) endWalk(w *walk, kw *kern.SamplerWalk) {
 
 func (k *kernelReader) run() error {
 	if k.tier == TierIter {
-		return readIter(k.iter.FD())
+		return readIter(k.iter.FD(), k.buf[:])
 	}
 	return runProgram(k.objects.SampleWalks.FD())
 }

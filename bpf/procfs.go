@@ -169,6 +169,11 @@ func (r *procReader) read(w *walk, f *procFiles) error {
 	if group := st.ticks * userTick; group > live {
 		p.exitedCPU = group - live
 	}
+	if !w.account.primed {
+		// Ticks are rounded down, twice. Starting high means that exited
+		// threads' CPU shows up to two ticks short, and is never made up.
+		p.exitedCPU += 2 * userTick
+	}
 	w.account.end(&p)
 	return nil
 }

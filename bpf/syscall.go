@@ -39,17 +39,17 @@ func runProgram(fd int) error {
 	return nil
 }
 
-// readIter runs an iterator program over all its objects.
-func readIter(link int) error {
+// readIter runs an iterator program over all its objects. The program writes
+// nothing, so any buffer will do.
+func readIter(link int, buf []byte) error {
 	attr := struct{ linkFD, flags uint32 }{linkFD: uint32(link)}
 	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfIterCreate, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	if errno != 0 {
 		return fmt.Errorf("create BPF iterator: %w", errno)
 	}
 	defer unix.Close(int(fd))
-	var buf [64]byte
 	for {
-		n, err := unix.Read(int(fd), buf[:])
+		n, err := unix.Read(int(fd), buf)
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
 		case err != nil:
