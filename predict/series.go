@@ -6,17 +6,19 @@ import "math"
 // sliding mean over one step, which is the quantity that is forecast.
 type series struct {
 	perStep, horizon  int
-	t                 int64 // samples seen, missing ones included
-	x, y              []float64
+	t                 int64     // samples seen, missing ones included
+	x, y              []float64 // rings of samples and of step means
 	observed, missing int64
 	gap               int // samples missing in a row, up to now
 }
 
 func newSeries(c Config) *series {
-	n := max(c.span(), longestRise) + c.perStep() + 1
-	s := &series{perStep: c.perStep(), horizon: c.Horizon, x: make([]float64, n), y: make([]float64, n)}
-	for i := range s.x {
-		s.x[i], s.y[i] = math.NaN(), math.NaN()
+	s := &series{perStep: c.perStep(), horizon: c.Horizon,
+		x: make([]float64, max(window0, c.perStep())), y: make([]float64, c.span()+1)}
+	for _, ring := range [][]float64{s.x, s.y} {
+		for i := range ring {
+			ring[i] = math.NaN()
+		}
 	}
 	return s
 }
@@ -25,8 +27,7 @@ func newSeries(c Config) *series {
 // least half of its samples are there.
 func (s *series) push(x float64) {
 	s.t++
-	i := int(s.t % int64(len(s.x)))
-	s.x[i] = x
+	s.x[s.t%int64(len(s.x))] = x
 	if math.IsNaN(x) {
 		s.missing++
 		s.gap++
@@ -42,21 +43,29 @@ func (s *series) push(x float64) {
 			n++
 		}
 	}
-	s.y[i] = math.NaN()
+	y := math.NaN()
 	if n > 0 && 2*n >= s.perStep {
-		s.y[i] = sum / float64(n)
+		y = sum / float64(n)
 	}
+	s.y[s.t%int64(len(s.y))] = y
 }
 
 // sample is the value seen back samples ago; NaN when missing.
-func (s *series) sample(back int) float64 { return s.x[s.index(back)] }
+func (s *series) sample(back int) float64 { return s.x[ringIndex(s.t-int64(back), len(s.x))] }
 
 // mean is the step mean that ended back samples ago.
-func (s *series) mean(back int) float64 { return s.y[s.index(back)] }
+func (s *series) mean(back int) float64 { return s.y[ringIndex(s.t-int64(back), len(s.y))] }
 
-func (s *series) index(back int) int {
-	n := int64(len(s.x))
-	return int(((s.t-int64(back))%n + n) % n)
+func ringIndex(t int64, n int) int { return int((t%int64(n) + int64(n)) % int64(n)) }
+
+// past is the last samples in order of time, at most most of them.
+func (s *series) past(most int) []float64 {
+	n := int(min(int64(most), s.t, int64(len(s.x))))
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = s.sample(n - 1 - i)
+	}
+	return out
 }
 
 // peak is the highest step mean of the horizon that ends now. It is unknown
