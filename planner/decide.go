@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -58,13 +59,13 @@ func (r *planning) begin() {
 	}
 	in := &r.d.Inputs
 	*in = Inputs{
-		Capacity: h.Capacity, Usable: h.usable(), Window: p.Window, VMs: len(h.VMs), Leases: len(h.Held),
+		Capacity: finite(h.Capacity), Usable: finite(h.usable()), Window: p.Window, VMs: len(h.VMs), Leases: len(h.Held),
 		Incoming: len(h.Incoming), Outgoing: len(h.Outgoing), Peers: len(r.peers),
 		LastHour: h.Learned.lastHour(r.now), Missing: missing,
 	}
 	for i := range h.VMs {
-		in.NowDemand += h.VMs[i].NowCPU
-		in.NowWait += h.VMs[i].NowWait
+		in.NowDemand += Cores(number(float64(h.VMs[i].NowCPU)))
+		in.NowWait += Cores(number(float64(h.VMs[i].NowWait)))
 	}
 	if len(missing) == 0 || h.Draining {
 		r.src = newSource(h, p)
@@ -91,6 +92,19 @@ func (r *planning) begin() {
 func (r *planning) pressed() bool {
 	in := &r.d.Inputs
 	return in.Pressure > r.p.High && in.Unserved >= r.p.MinGain && in.Unserved > 0
+}
+
+// finite replaces what JSON cannot carry by 0: the record of a decision that
+// was refused for nonsense has to be written all the same.
+func finite(c Capacity) Capacity {
+	return Capacity{CPU: Cores(number(float64(c.CPU))), Memory: MiB(number(float64(c.Memory)))}
+}
+
+func number(v float64) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	return v
 }
 
 func (r *planning) conclude(a Action, format string, args ...any) bool {
@@ -280,8 +294,8 @@ func (r *planning) drain() {
 			return
 		}
 	}
-	r.d.VM, r.d.VMName = options[0].VM, options[0].Name
 	if tried > 0 {
+		r.d.VM, r.d.VMName = options[0].VM, options[0].Name
 		r.conclude(ActionStuck, "the host is being drained: %d of its VMs remain and no peer is feasible for them", len(options))
 		return
 	}

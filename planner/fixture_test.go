@@ -99,6 +99,8 @@ func setHost(h *Host, k, v string) error {
 		h.View, err = View{Stable: v == "yes", Why: "3 of 12 hosts changed within a minute"}, nil
 	case "missing":
 		h.Complete, h.Missing, err = false, []string{strings.ReplaceAll(v, "_", " ")}, nil
+	case "complete":
+		h.Complete, h.Missing, err = true, nil, nil
 	case "model":
 		h.CPUModel, err = v, nil
 	case "pools":

@@ -267,8 +267,12 @@ func (w *world) offer(id HostID, vmID VMID) {
 func (w *world) evaluate(id HostID, vmID VMID) {
 	src, vm := w.hostOf(vmID), w.find(vmID)
 	e := EvaluateMigration(*vm, *src, MakeOffer(w.now, *w.hosts[id], NeedOf(*vm, *src), w.policy), w.policy)
-	fmt.Fprintf(&w.out, "gain %.2f = %.2f - %.2f, cost %.2f, net %.2f, contention at %s, residual %.2f\n",
-		e.Gain, e.Source.Without, e.Source.With, e.Cost.Total, e.Net, e.ContentionAt, e.Residual)
+	at := "none expected"
+	if e.ContentionAt >= 0 {
+		at = "expected at +" + e.ContentionAt.String()
+	}
+	fmt.Fprintf(&w.out, "gain %.2f = %.2f - %.2f, cost %.2f, net %.2f, contention %s, residual %.2f\n",
+		e.Gain, e.Source.Without, e.Source.With, e.Cost.Total, e.Net, at, e.Residual)
 	for _, t := range e.Cost.Terms {
 		fmt.Fprintf(&w.out, "  %-8s %-12s %6.3f  %s\n", t.Group, t.Name, t.Value, t.Text)
 	}

@@ -14,6 +14,7 @@ type Destination struct {
 	Host      HostID
 	Limits    Limits
 	Counter   uint64     // of leases ever granted, as far as records tell
+	Query     uint64     // number of the last look that is waited for
 	Entries   []Entry    // sorted by VM
 	Questions []Question // waiting for libvirt's answer
 }
@@ -24,6 +25,9 @@ type Entry struct {
 	Copy    CopyState
 	Expires time.Duration // while no copy was seen
 	Tries   int           // of the act in progress
+	Watched bool          // no restart of this agent and no silence of libvirt since the copy was admitted
+	Ran     bool          // the copy was seen running
+	Look    uint64        // the look at libvirt that ends a lease whose copy never came
 }
 
 // Question is a Status that waits for libvirt.
@@ -92,9 +96,13 @@ func (d Destination) Step(at Moment, ev DestinationEvent) (Destination, []Effect
 		d, effects := d.appeared(e)
 		return d.answer(e, effects)
 	case CopyGone:
-		d, effects := d.gone(at, e.VM)
+		d, effects := d.gone(e)
 		return d.answer(CopyAppeared{VM: e.VM, State: CopyNone}, effects)
 	case CopyLost: // a copy that was seen stays seen: only its state is in doubt
+		if entry, ok := d.Entry(e.VM); ok {
+			entry.Watched = false
+			d = d.with(entry)
+		}
 		return d.answer(CopyAppeared{VM: e.VM, State: CopyUnknown}, nil)
 	case ActFailed:
 		return d.actFailed(e)
@@ -133,19 +141,35 @@ func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
 	}
 	r := e.Record
 	switch {
-	case t.Kind == TimerLease && r.State == DestHeld && at.Now >= e.Expires:
-		return d.release(e, "the lease expired")
-	case t.Kind == TimerLease && r.State == DestHeld:
-		return d, []Effect{SetTimer{TimerLease, t.VM, e.Expires - at.Now}}
-	case t.Kind == TimerLease && r.State == DestIncoming && (e.Copy == CopyNone || e.Copy == CopyUnknown):
-		return d, []Effect{QueryCopy{t.VM}, SetTimer{TimerLease, t.VM, d.Limits.LeaseTTL}}
+	case t.Kind == TimerLease:
+		return d.leaseTimer(at, e)
 	case t.Kind == TimerPaused && r.State == DestIncoming && e.Copy == CopyPaused:
 		return d, []Effect{Alarm{t.VM, fmt.Sprintf(
 			"the copy is complete and paused, and waits for %s to commit or abort attempt %d", r.Source, r.Attempt)}}
 	case t.Kind == TimerRetry && (r.State == DestCommitted || r.State == DestAborting):
-		return d, []Effect{QueryCopy{t.VM}, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
+		return d, []Effect{QueryCopy{VM: t.VM}, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
 	}
 	return d, nil
+}
+
+// leaseTimer ends a lease without a copy. Whether an admitted copy never came is
+// libvirt's to say.
+func (d Destination) leaseTimer(at Moment, e Entry) (Destination, []Effect) {
+	r := e.Record
+	noCopy := e.Copy != CopyPaused && e.Copy != CopyRunning
+	switch {
+	case r.State != DestHeld && (r.State != DestIncoming || !noCopy):
+		return d, nil
+	case at.Now < e.Expires:
+		return d, []Effect{SetTimer{TimerLease, r.VM, e.Expires - at.Now}}
+	case r.State == DestHeld:
+		return d.release(e, "the lease expired")
+	}
+	// A late answer to an earlier look must not end the lease: the copy may
+	// have come in between.
+	d.Query++
+	e.Look = d.Query
+	return d.with(e), []Effect{QueryCopy{r.VM, e.Look}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
 }
 
 // index finds the VM's entry, or the place for it.
@@ -208,11 +232,11 @@ func RecoverDestination(host HostID, limits Limits, records []DestRecord, at Mom
 			e.Copy = CopyNone
 			d, more = d.persist(e, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL})
 		case r.State == DestIncoming:
-			d, more = d.with(e), []Effect{QueryCopy{r.VM}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
+			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
 		case r.State == DestCommitted || r.State == DestAborting:
-			d, more = d.with(e), []Effect{QueryCopy{r.VM}, SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
+			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}, SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
 		default:
-			d, more = d.with(e), []Effect{QueryCopy{r.VM}}
+			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}}
 		}
 		effects = append(effects, more...)
 	}

@@ -11,6 +11,7 @@ func (d Destination) appeared(ev CopyAppeared) (Destination, []Effect) {
 	}
 	before := e.Copy
 	e.Copy = ev.State
+	e.Ran = e.Ran || ev.State == CopyRunning
 	switch e.Record.State {
 	case DestHeld:
 		e.Record.State = DestIncoming
@@ -69,8 +70,8 @@ func (d Destination) late(e Entry) (Destination, []Effect) {
 }
 
 // gone takes in that there is no copy.
-func (d Destination) gone(at Moment, vm VMID) (Destination, []Effect) {
-	e, ok := d.Entry(vm)
+func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
+	e, ok := d.Entry(ev.VM)
 	if !ok {
 		return d, nil
 	}
@@ -79,13 +80,13 @@ func (d Destination) gone(at Moment, vm VMID) (Destination, []Effect) {
 	switch e.Record.State {
 	case DestIncoming:
 		seen := before == CopyIn || before == CopyPaused || before == CopyRunning
-		if seen || at.Now >= e.Expires {
+		if seen || ev.Query != 0 && ev.Query == e.Look {
 			return d.release(e, "libvirt dropped the copy")
 		}
 	case DestCommitted:
 		refusal := refuse(e.Record.Source, e.reply(Commit).Message, Refusal{Kind: RefusedCopyMissing, Text: "libvirt has no such VM"})
 		return d.release(e, "the copy is gone", refusal,
-			Alarm{vm, "the VM was committed to this host and has no copy: start it from its disk"})
+			Alarm{ev.VM, "the VM was committed to this host and has no copy: start it from its disk"})
 	case DestAborting:
 		return d.finishAbort(e)
 	}
@@ -98,14 +99,14 @@ func (d Destination) question(ev Received) (Destination, []Effect) {
 	q := Question{ev.From, m.VM, m.Attempt, m.Lease}
 	for _, other := range d.Questions {
 		if other == q {
-			return d, []Effect{QueryCopy{m.VM}}
+			return d, []Effect{QueryCopy{VM: m.VM}}
 		}
 	}
 	if len(d.Questions) >= d.Limits.MaxQuestions {
 		return d, []Effect{Note{m.VM, "too many questions wait for libvirt: this one is dropped"}}
 	}
 	d.Questions = append(append([]Question(nil), d.Questions...), q)
-	return d, []Effect{QueryCopy{m.VM}}
+	return d, []Effect{QueryCopy{VM: m.VM}}
 }
 
 // answer tells every host that asked about the VM what libvirt said just now,
@@ -126,6 +127,7 @@ func (d Destination) answer(seen CopyAppeared, effects []Effect) (Destination, [
 		m := Message{Version: MessageVersion, Kind: StatusReply, VM: q.VM, Attempt: q.Attempt, Lease: q.Lease, Copy: state}
 		if e, ok := d.Entry(q.VM); ok && e.Record.Attempt == q.Attempt && e.Record.Lease == q.Lease {
 			m.Record = e.Record.State
+			m.NeverRan = e.Watched && !e.Ran
 		}
 		effects = append(effects, Send{q.From, m})
 	}

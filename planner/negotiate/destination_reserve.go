@@ -125,5 +125,6 @@ func (d Destination) prepare(at Moment, p PrepareCheck) (Destination, []Effect) 
 	}
 	// The copy is not there yet. If it never comes, the lease timer finds out.
 	e.Record.State, e.Copy, e.Expires = DestIncoming, CopyNone, at.Now+d.Limits.LeaseTTL
+	e.Watched, e.Ran = true, false
 	return d.persist(e, AllowPrepare{p.VM, p.Lease}, SetTimer{TimerLease, p.VM, d.Limits.LeaseTTL})
 }

@@ -22,7 +22,7 @@ func (d Destination) commit(ev Received) (Destination, []Effect) {
 	case DestHeld, DestIncoming:
 		return d.decideCommit(e)
 	case DestCommitted:
-		return d, []Effect{QueryCopy{m.VM}}
+		return d, []Effect{QueryCopy{VM: m.VM}}
 	case DestAborting:
 		return d, []Effect{Alarm{m.VM, fmt.Sprintf("%s sends Commit after Abort for attempt %d", ev.From, m.Attempt)}}
 	}
@@ -39,7 +39,7 @@ func (d Destination) decideCommit(e Entry) (Destination, []Effect) {
 	if e.Copy == CopyPaused {
 		return d.persist(e, ResumeCopy{e.Record.VM, e.Record.Attempt, e.Record.Lease}, retry)
 	}
-	return d.persist(e, QueryCopy{e.Record.VM}, retry)
+	return d.persist(e, QueryCopy{VM: e.Record.VM}, retry)
 }
 
 // finishCommit goes on with a durable Commit.

@@ -86,7 +86,10 @@ type DestroyLocal struct {
 
 // QueryCopy asks libvirt at the destination; answered by CopyAppeared, CopyGone
 // or CopyLost.
-type QueryCopy struct{ VM VMID }
+type QueryCopy struct {
+	VM    VMID
+	Query uint64
+}
 
 // ResumeCopy resumes the copy with this token; answered by CopyAppeared with
 // CopyRunning, or by ActFailed.

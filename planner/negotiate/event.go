@@ -65,12 +65,16 @@ type MigrationStillRunning struct {
 // LocalRun is the run state of the VM at the source, while no migration job runs.
 type LocalRun string
 
-// The run states. Paused is any stopped state of a live QEMU; Gone is no QEMU.
+// The run states. Gone and Migrated differ in what the destination's copy is
+// worth: libvirt resumes the source by itself when Finish is lost, so after a
+// crash a complete copy may be older than the disk. Only a source that libvirt
+// itself handed over proves that it is not.
 const (
-	LocalUnknown LocalRun = "unknown"
-	LocalRunning LocalRun = "running"
-	LocalPaused  LocalRun = "paused"
-	LocalGone    LocalRun = "gone"
+	LocalUnknown  LocalRun = "unknown"
+	LocalRunning  LocalRun = "running"
+	LocalPaused   LocalRun = "paused"   // any stopped state of a live QEMU
+	LocalGone     LocalRun = "gone"     // defined, no QEMU: crashed, shut off, host rebooted
+	LocalMigrated LocalRun = "migrated" // not defined any more, or shut off with reason «migrated»
 )
 
 // LocalState answers QueryLocal, ResumeLocal and DestroyLocal with what libvirt
@@ -143,9 +147,14 @@ type CopyAppeared struct {
 }
 
 // CopyGone says that libvirt at the destination has no live QEMU of the VM.
-type CopyGone struct{ VM VMID }
+type CopyGone struct {
+	VM    VMID
+	Query uint64 // repeats that of the QueryCopy which it answers; else 0
+}
 
 // CopyLost says that libvirt at the destination does not answer: nothing is known.
+// Feed it for each entry too whenever the connection to libvirt was lost, since
+// changes may have been missed; and feed changes before later answers.
 type CopyLost struct{ VM VMID }
 
 // ActFailed answers a ResumeCopy or DestroyCopy that libvirt refused.

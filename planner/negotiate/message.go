@@ -112,6 +112,7 @@ type Message struct {
 	Refusal   *Refusal  `json:"refusal,omitempty"`   // Refused
 	Copy      CopyState `json:"copy,omitempty"`      // StatusReply
 	Record    DestState `json:"record,omitempty"`    // StatusReply: "" when no record is known
+	NeverRan  bool      `json:"never_ran,omitempty"` // StatusReply: the copy was watched from its lease on, and never ran
 }
 
 // Encode returns the message as JSON.

@@ -40,6 +40,7 @@ type Source struct {
 	Query  uint64    // number of the last look at libvirt
 	Local  LocalRun  // what it showed
 	Remote CopyState // what the destination said of its copy
+	Clean  bool      // and that it never ran
 	Fenced bool      // the stamp is taken back: no migration can start any more
 
 	Acked     bool // the destination confirmed Abort
@@ -168,7 +169,7 @@ func (s Source) received(at Moment, e Received) (Source, []Effect) {
 		if m.Copy == CopyUnknown { // asking again at once would help nobody
 			return s, nil
 		}
-		s.Remote = m.Copy
+		s.Remote, s.Clean = m.Copy, m.NeverRan
 		return s.decide()
 	case m.Kind == Ack && s.Phase == PhaseCommitting:
 		return s.finish(OutcomeMoved, "")

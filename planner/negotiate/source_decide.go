@@ -9,7 +9,7 @@ func (s Source) migrationDone(e MigrationDone) (Source, []Effect) {
 		return s, nil
 	}
 	if e.Err == "" {
-		s.Local = LocalGone
+		s.Local = LocalMigrated
 		return s.commit("libvirt finished the migration")
 	}
 	s.Failure = e.Err
@@ -99,13 +99,16 @@ func (s Source) decide() (Source, []Effect) {
 	switch {
 	case s.Local == LocalUnknown:
 		return s, nil
-	case s.Local != LocalGone && !s.Fenced:
+	case (s.Local == LocalRunning || s.Local == LocalPaused) && !s.Fenced:
 		return s, []Effect{s.unstamp()}
 	case s.Local == LocalRunning && s.Record.Guard != GuardPlain:
 		return s.abort("the VM runs here")
 	}
 	switch s.Remote {
 	case CopyNone:
+		if s.Local == LocalPaused && s.Record.Guard != GuardPaused && !s.Clean {
+			return s, s.suspect()
+		}
 		return s.abort("the destination has no copy")
 	case CopyPaused, CopyRunning:
 		return s.decideForCopy()
@@ -121,8 +124,13 @@ func (s Source) decide() (Source, []Effect) {
 // decideForCopy: the destination's copy is complete.
 func (s Source) decideForCopy() (Source, []Effect) {
 	switch {
-	case s.Local == LocalGone:
+	case s.Local == LocalMigrated, s.Local == LocalGone && (s.Remote == CopyRunning || s.Record.Discard),
+		s.Local == LocalGone && s.Record.Guard != GuardPaused: // without that guard a complete copy has run
 		return s.commit("the copy at the destination is complete and nothing is left here")
+	case s.Local == LocalGone:
+		// The VM may have been resumed here before it died, and written to its
+		// disk since the copy was made.
+		return s.abort("the VM died here and the stopped copy may be older than its disk")
 	case s.Local == LocalRunning && s.Remote == CopyPaused:
 		return s.abort("the VM runs here and the copy is stopped")
 	case s.Local == LocalRunning:
@@ -136,6 +144,17 @@ func (s Source) decideForCopy() (Source, []Effect) {
 	}
 	s.Record.Discard = true
 	return s, []Effect{PersistSource{s.Record}, destroy}
+}
+
+// suspect calls an operator: without the paused guard, a copy that is gone may
+// have run and written to the disk, and the VM stopped here would then resume on
+// a disk that is newer than its memory.
+func (s Source) suspect() []Effect {
+	if s.Tries > 0 {
+		return nil
+	}
+	return []Effect{Alarm{s.Record.VM, fmt.Sprintf("the VM is stopped here, and its copy at %s is gone and may have run: "+
+		"if it surely did not, override with abort; else destroy the VM here and start it from its disk", s.Record.To)}}
 }
 
 // commit makes the copy the VM. Nothing is left of the VM here.
@@ -164,7 +183,7 @@ func (s Source) abort(reason string) (Source, []Effect) {
 	if s.Record.Autostart {
 		effects = append(effects, Autostart{s.Record.VM, true})
 	}
-	if s.Local == LocalGone {
+	if s.Local == LocalGone || s.Local == LocalMigrated {
 		effects = append(effects, Alarm{s.Record.VM, "the VM runs nowhere: start it here from its disk"})
 	}
 	return s, append(effects, s.send(Abort), s.setTimer(TimerResend, s.Timing.ResendMin))

@@ -22,11 +22,11 @@ func (s Source) resend(at Moment) (Source, []Effect) {
 	}
 	s.Tries++
 	var effects []Effect
-	if s.Record.Resume || s.Contested || (s.Phase == PhaseCommitting && s.Local != LocalGone) {
+	if s.Record.Resume || s.Contested || (s.Phase == PhaseCommitting && !s.leftHere()) {
 		s, effects = s.query()
 	}
 	switch {
-	case s.Phase == PhaseCommitting && s.Local == LocalGone:
+	case s.Phase == PhaseCommitting && s.leftHere():
 		effects = append(effects, s.send(Commit))
 	case s.Phase == PhaseAborting && !s.Acked:
 		effects = append(effects, s.send(Abort))
@@ -39,7 +39,7 @@ func (s Source) resend(at Moment) (Source, []Effect) {
 func (s Source) localWhileCommitting(e LocalState) (Source, []Effect) {
 	s.Local = e.State
 	switch e.State {
-	case LocalGone:
+	case LocalGone, LocalMigrated:
 		return s, []Effect{s.send(Commit)}
 	case LocalUnknown:
 		return s, nil
@@ -52,7 +52,7 @@ func (s Source) localWhileCommitting(e LocalState) (Source, []Effect) {
 func (s Source) localWhileAborting(e LocalState) (Source, []Effect) {
 	s.Local = e.State
 	switch {
-	case s.Contested && (e.State == LocalGone || e.State == LocalPaused):
+	case s.Contested && (s.leftHere() || e.State == LocalPaused):
 		// The copy took over after we had given it up, which a disk lock
 		// allows when this host dies in between. It runs, ours does not.
 		s.Phase, s.Tries = PhaseDeciding, 0
@@ -71,7 +71,7 @@ func (s Source) localWhileAborting(e LocalState) (Source, []Effect) {
 	case e.State == LocalRunning:
 		s.Record.Resume = false
 		return s.settleAbort()
-	case e.State == LocalGone:
+	case s.leftHere():
 		s.Record.Resume = false
 		s, effects := s.settleAbort()
 		return s, append(effects, Alarm{s.Record.VM, "the VM runs nowhere: start it here from its disk"})
@@ -87,12 +87,15 @@ func (s Source) localWhileAborting(e LocalState) (Source, []Effect) {
 	return s, nil
 }
 
+// leftHere reports whether nothing of the VM lives here any more.
+func (s Source) leftHere() bool { return s.Local == LocalGone || s.Local == LocalMigrated }
+
 // settleAbort closes when both hosts are done.
 func (s Source) settleAbort() (Source, []Effect) {
 	if !s.Acked || s.Record.Resume {
 		return s, nil
 	}
-	if s.Local == LocalGone {
+	if s.leftHere() {
 		return s.finish(OutcomeLost, "")
 	}
 	return s.finish(OutcomeAborted, "")
@@ -132,7 +135,7 @@ func (s Source) override(e Override) (Source, []Effect) {
 	before := s
 	s.Record.Override = word
 	switch {
-	case e.Action == OverrideCommit && s.Phase == PhaseDeciding && s.Local == LocalGone:
+	case e.Action == OverrideCommit && s.Phase == PhaseDeciding && s.leftHere():
 		return s.alarmed(word)(s.commit(word))
 	case e.Action == OverrideCommit && s.Phase == PhaseDeciding && s.Local == LocalPaused && s.Fenced:
 		s.Remote = CopyPaused
