@@ -19,6 +19,14 @@ const cgroupParent = "headroom-lab"
 // quotaPeriod is the kernel's default.
 const quotaPeriod = 100 * time.Millisecond
 
+// The labs' weight against the rest of the machine, which has the kernel's
+// default (1024 in v1, 100 in v2): a lab plays machines, and they should be as
+// fast as their quotas say while others compile.
+const (
+	sharesV1 = 64 * 1024
+	weightV2 = 64 * 100
+)
+
 // hierarchy is the place of the cpu controller: the unified hierarchy where
 // it has the controller, else the one of cgroup v1.
 type hierarchy struct {
@@ -75,7 +83,11 @@ func (h hierarchy) make(parts ...string) error {
 			return err
 		}
 	}
-	return nil
+	file, weight := "cpu.shares", sharesV1
+	if h.v2 {
+		file, weight = "cpu.weight", weightV2
+	}
+	return os.WriteFile(filepath.Join(h.path(), file), fmt.Append(nil, weight), 0)
 }
 
 // setQuota bounds a cgroup's CPU, in cores; 0 lifts the bound.

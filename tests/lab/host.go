@@ -58,7 +58,8 @@ func (h *Host) SetQuota(cores float64) error {
 
 // Command prepares a program that runs on the host: in its namespaces, in the
 // cgroup of its own programs. The process that is started becomes the program,
-// so that signals to it reach it.
+// so that signals to it reach it. It begins in the folder /, so programs are
+// named by absolute paths or found by PATH.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	l := h.lab
 	enter := []string{

@@ -81,7 +81,7 @@ func (h *Host) livePID(path string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
-	if !h.lab.cgroup.has(pid, h.lab.state.Name, h.name) {
+	if !h.lab.cgroup.has(pid, h.lab.state.Name, h.name) || zombie(pid) {
 		return 0, nil
 	}
 	return pid, nil

@@ -44,41 +44,49 @@ type VM struct {
 }
 
 // CreateVM defines a VM on a host, starts it, and returns when its script has
-// begun.
+// begun. A VM that does not get so far is removed again.
 func (l *Lab) CreateVM(ctx context.Context, h *Host, o VMOptions) (VM, error) {
 	vm, err := l.newVM(o)
 	if err != nil {
 		return VM{}, err
 	}
-	xml, err := l.domainXML(vm)
+	if err := l.startVM(ctx, h, &vm); err != nil {
+		return VM{}, errors.Join(err, l.DestroyVM(context.WithoutCancel(ctx), vm.Name))
+	}
+	return vm, nil
+}
+
+// startVM runs a claimed VM and notes when its script began.
+func (l *Lab) startVM(ctx context.Context, h *Host, vm *VM) error {
+	xml, err := l.domainXML(*vm)
 	if err != nil {
-		return VM{}, err
+		return err
 	}
 	file := filepath.Join(h.Dir(), vm.Name+".xml")
 	if err := os.WriteFile(file, []byte(xml), 0o644); err != nil {
-		return VM{}, err
+		return err
 	}
 	defer os.Remove(file)
 	if _, err := h.Virsh(ctx, "define", file); err != nil {
-		return VM{}, err
+		return err
 	}
 	begun := time.Now()
 	if _, err := h.Virsh(ctx, "start", vm.Name); err != nil {
-		return VM{}, err
+		return err
 	}
 	// The boot is not part of the script: it runs outside of the quota, and
 	// takes nothing from the host's other VMs.
 	if err := h.moveVM(vm.Name, "boot"); err != nil {
-		return VM{}, err
+		return err
 	}
 	if vm.Started, err = l.awaitScript(ctx, vm.Name); err != nil {
-		return VM{}, err
+		return err
 	}
 	if err := h.moveVM(vm.Name, "machine"); err != nil {
-		return VM{}, err
+		return err
 	}
 	vm.Boot = vm.Started.Sub(begun)
-	return vm, writeJSON(l.vmFile(vm.Name), vm)
+	return writeJSON(l.vmFile(vm.Name), vm)
 }
 
 // moveVM moves a VM's process between the cgroups of its host.
