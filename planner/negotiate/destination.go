@@ -27,7 +27,7 @@ type Entry struct {
 	Tries   int           // of the act in progress
 	Watched bool          // no restart of this agent and no silence of libvirt since the copy was admitted
 	Ran     bool          // the copy was seen running
-	Look    uint64        // the look at libvirt that ends a lease whose copy never came
+	Look    uint64        // number of the look at libvirt that may find the copy gone; earlier ones are out of date
 }
 
 // Question is a Status that waits for libvirt.
@@ -36,6 +36,7 @@ type Question struct {
 	VM      VMID
 	Attempt Attempt
 	Lease   LeaseID
+	Query   uint64 // only this look at libvirt, or a later one, answers it
 }
 
 // Lease is a slot that is taken by a VM which is not yet owned: held, or coming in.
@@ -96,14 +97,14 @@ func (d Destination) Step(at Moment, ev DestinationEvent) (Destination, []Effect
 		d, effects := d.appeared(e)
 		return d.answer(e, effects)
 	case CopyGone:
-		d, effects := d.gone(e)
-		return d.answer(CopyAppeared{VM: e.VM, State: CopyNone}, effects)
+		d, effects := d.gone(at, e)
+		return d.answer(CopyAppeared{VM: e.VM, State: CopyNone, Query: e.Query}, effects)
 	case CopyLost: // a copy that was seen stays seen: only its state is in doubt
 		if entry, ok := d.Entry(e.VM); ok {
 			entry.Watched = false
 			d = d.with(entry)
 		}
-		return d.answer(CopyAppeared{VM: e.VM, State: CopyUnknown}, nil)
+		return d.answer(CopyAppeared{VM: e.VM, State: CopyUnknown, Query: e.Query}, nil)
 	case ActFailed:
 		return d.actFailed(e)
 	case TimerFired:
@@ -147,7 +148,8 @@ func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
 		return d, []Effect{Alarm{t.VM, fmt.Sprintf(
 			"the copy is complete and paused, and waits for %s to commit or abort attempt %d", r.Source, r.Attempt)}}
 	case t.Kind == TimerRetry && (r.State == DestCommitted || r.State == DestAborting):
-		return d, []Effect{QueryCopy{VM: t.VM}, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
+		d, look := d.look(e)
+		return d, []Effect{look, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
 	}
 	return d, nil
 }
@@ -165,11 +167,32 @@ func (d Destination) leaseTimer(at Moment, e Entry) (Destination, []Effect) {
 	case r.State == DestHeld:
 		return d.release(e, "the lease expired")
 	}
-	// A late answer to an earlier look must not end the lease: the copy may
-	// have come in between.
+	d, look := d.look(e)
+	return d, []Effect{look, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
+}
+
+// look asks libvirt, and makes answers to earlier questions worthless: the copy
+// may have come, or gone, in between.
+func (d Destination) look(e Entry) (Destination, QueryCopy) {
+	d, e = d.number(e)
+	return d.with(e), QueryCopy{e.Record.VM, e.Look}
+}
+
+// number gives the entry a fresh number for an act or a look.
+func (d Destination) number(e Entry) (Destination, Entry) {
 	d.Query++
 	e.Look = d.Query
-	return d.with(e), []Effect{QueryCopy{r.VM, e.Look}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
+	return d, e
+}
+
+// resume is the act that a durable Commit allows.
+func (e Entry) resume() ResumeCopy {
+	return ResumeCopy{e.Record.VM, e.Record.Attempt, e.Record.Lease, e.Look}
+}
+
+// destroy is the act that a durable Abort allows.
+func (e Entry) destroy() DestroyCopy {
+	return DestroyCopy{e.Record.VM, e.Record.Attempt, e.Record.Lease, e.Look}
 }
 
 // index finds the VM's entry, or the place for it.
@@ -232,11 +255,14 @@ func RecoverDestination(host HostID, limits Limits, records []DestRecord, at Mom
 			e.Copy = CopyNone
 			d, more = d.persist(e, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL})
 		case r.State == DestIncoming:
-			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
+			more = []Effect{SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
 		case r.State == DestCommitted || r.State == DestAborting:
-			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}, SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
-		default:
-			d, more = d.with(e), []Effect{QueryCopy{VM: r.VM}}
+			more = []Effect{SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
+		}
+		if r.State != DestHeld {
+			var look QueryCopy
+			d, look = d.look(e)
+			more = append(more, look)
 		}
 		effects = append(effects, more...)
 	}

@@ -63,24 +63,29 @@ func (d Destination) late(e Entry) (Destination, []Effect) {
 	case r.Aborted && e.Copy == CopyRunning:
 		return d.with(e), []Effect{Alarm{r.VM, fmt.Sprintf("the copy runs, and %s aborted attempt %d", r.Source, r.Attempt)}}
 	case r.Aborted:
-		return d.with(e), []Effect{DestroyCopy{r.VM, r.Attempt, r.Lease}}
+		d, e = d.number(e)
+		return d.with(e), []Effect{e.destroy()}
 	}
 	e.Record.State, e.Record.Reason = DestIncoming, "the copy came after the lease had ended"
 	return d.persist(e, Alarm{r.VM, e.Record.Reason})
 }
 
-// gone takes in that there is no copy.
-func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
+// gone takes in that there is no copy: that one which was seen went, or that the
+// last look found none. An answer to an earlier look says nothing.
+func (d Destination) gone(at Moment, ev CopyGone) (Destination, []Effect) {
 	e, ok := d.Entry(ev.VM)
 	if !ok {
 		return d, nil
 	}
-	before := e.Copy
+	seen := e.Copy == CopyIn || e.Copy == CopyPaused || e.Copy == CopyRunning
+	looked := ev.Query != 0 && ev.Query >= e.Look
+	if !looked && (ev.Query != 0 || !seen) {
+		return d, nil
+	}
 	e.Copy = CopyNone
 	switch e.Record.State {
 	case DestIncoming:
-		seen := before == CopyIn || before == CopyPaused || before == CopyRunning
-		if seen || ev.Query != 0 && ev.Query == e.Look {
+		if seen || at.Now >= e.Expires {
 			return d.release(e, "libvirt dropped the copy")
 		}
 	case DestCommitted:
@@ -96,17 +101,18 @@ func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
 // question notes a Status and looks.
 func (d Destination) question(ev Received) (Destination, []Effect) {
 	m := ev.Message
-	q := Question{ev.From, m.VM, m.Attempt, m.Lease}
-	for _, other := range d.Questions {
-		if other == q {
-			return d, []Effect{QueryCopy{VM: m.VM}}
+	q := Question{ev.From, m.VM, m.Attempt, m.Lease, d.Query + 1}
+	for _, o := range d.Questions {
+		if o.From == q.From && o.VM == q.VM && o.Attempt == q.Attempt && o.Lease == q.Lease {
+			return d, []Effect{QueryCopy{m.VM, o.Query}}
 		}
 	}
 	if len(d.Questions) >= d.Limits.MaxQuestions {
 		return d, []Effect{Note{m.VM, "too many questions wait for libvirt: this one is dropped"}}
 	}
+	d.Query++
 	d.Questions = append(append([]Question(nil), d.Questions...), q)
-	return d, []Effect{QueryCopy{VM: m.VM}}
+	return d, []Effect{QueryCopy{m.VM, q.Query}}
 }
 
 // answer tells every host that asked about the VM what libvirt said just now,
@@ -115,7 +121,7 @@ func (d Destination) question(ev Received) (Destination, []Effect) {
 func (d Destination) answer(seen CopyAppeared, effects []Effect) (Destination, []Effect) {
 	var rest []Question
 	for _, q := range d.Questions {
-		if q.VM != seen.VM {
+		if q.VM != seen.VM || seen.Query < q.Query {
 			rest = append(rest, q)
 			continue
 		}

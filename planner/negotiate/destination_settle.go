@@ -22,7 +22,8 @@ func (d Destination) commit(ev Received) (Destination, []Effect) {
 	case DestHeld, DestIncoming:
 		return d.decideCommit(e)
 	case DestCommitted:
-		return d, []Effect{QueryCopy{VM: m.VM}}
+		d, look := d.look(e)
+		return d, []Effect{look}
 	case DestAborting:
 		return d, []Effect{Alarm{m.VM, fmt.Sprintf("%s sends Commit after Abort for attempt %d", ev.From, m.Attempt)}}
 	}
@@ -36,10 +37,11 @@ func (d Destination) decideCommit(e Entry) (Destination, []Effect) {
 	}
 	e.Record.State, e.Tries = DestCommitted, 0
 	retry := SetTimer{TimerRetry, e.Record.VM, d.Limits.Retry}
+	d, e = d.number(e)
 	if e.Copy == CopyPaused {
-		return d.persist(e, ResumeCopy{e.Record.VM, e.Record.Attempt, e.Record.Lease}, retry)
+		return d.persist(e, e.resume(), retry)
 	}
-	return d.persist(e, QueryCopy{VM: e.Record.VM}, retry)
+	return d.persist(e, QueryCopy{e.Record.VM, e.Look}, retry)
 }
 
 // finishCommit goes on with a durable Commit.
@@ -48,7 +50,8 @@ func (d Destination) finishCommit(e Entry) (Destination, []Effect) {
 	case CopyRunning:
 		return d.own(e)
 	case CopyPaused:
-		return d.with(e), []Effect{ResumeCopy{e.Record.VM, e.Record.Attempt, e.Record.Lease}}
+		d, e = d.number(e)
+		return d.with(e), []Effect{e.resume()}
 	}
 	return d.with(e), nil
 }
@@ -89,12 +92,12 @@ func (d Destination) abort(ev Received) (Destination, []Effect) {
 		if e.Copy == CopyRunning {
 			return d, []Effect{d.copyRuns(e)}
 		}
-		destroy := DestroyCopy{r.VM, r.Attempt, r.Lease}
+		d, e = d.number(e)
 		if r.State == DestAborting {
-			return d, []Effect{destroy}
+			return d.with(e), []Effect{e.destroy()}
 		}
 		e.Record.State, e.Tries = DestAborting, 0
-		return d.persist(e, destroy, SetTimer{TimerRetry, r.VM, d.Limits.Retry})
+		return d.persist(e, e.destroy(), SetTimer{TimerRetry, r.VM, d.Limits.Retry})
 	}
 	return d, []Effect{d.copyRuns(e), Alarm{r.VM, fmt.Sprintf(
 		"%s aborts attempt %d, which is %s here", r.Source, r.Attempt, r.State)}}
@@ -117,7 +120,6 @@ func (d Destination) copyRuns(e Entry) Send {
 
 // finishAbort goes on with a durable Abort.
 func (d Destination) finishAbort(e Entry) (Destination, []Effect) {
-	r := e.Record
 	switch e.Copy {
 	case CopyNone:
 		e.Record.Aborted = true
@@ -128,7 +130,8 @@ func (d Destination) finishAbort(e Entry) (Destination, []Effect) {
 		e.Record.State = DestIncoming
 		return d.persist(e, d.copyRuns(e))
 	}
-	return d.with(e), []Effect{DestroyCopy{r.VM, r.Attempt, r.Lease}}
+	d, e = d.number(e)
+	return d.with(e), []Effect{e.destroy()}
 }
 
 // actFailed waits for the retry timer.
@@ -165,7 +168,8 @@ func (d Destination) override(o Override) (Destination, []Effect) {
 		d, effects = d.release(e, word)
 	case o.Action == OverrideAbort && e.Copy != CopyRunning:
 		e.Record.State = DestAborting
-		d, effects = d.persist(e, DestroyCopy{o.VM, e.Record.Attempt, e.Record.Lease}, SetTimer{TimerRetry, o.VM, d.Limits.Retry})
+		d, e = d.number(e)
+		d, effects = d.persist(e, e.destroy(), SetTimer{TimerRetry, o.VM, d.Limits.Retry})
 	default:
 		return d, []Effect{Note{o.VM, fmt.Sprintf("override %s means nothing while %s with the copy %s", o.Action, e.Record.State, e.Copy)}}
 	}

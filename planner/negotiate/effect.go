@@ -97,6 +97,7 @@ type ResumeCopy struct {
 	VM      VMID
 	Attempt Attempt
 	Lease   LeaseID
+	Query   uint64
 }
 
 // DestroyCopy destroys the copy with this token, and never a running one: look
@@ -105,6 +106,7 @@ type DestroyCopy struct {
 	VM      VMID
 	Attempt Attempt
 	Lease   LeaseID
+	Query   uint64
 }
 
 // AllowPrepare tells the hook to exit 0.

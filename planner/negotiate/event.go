@@ -137,25 +137,30 @@ type PrepareCheck struct {
 }
 
 // CopyAppeared says that libvirt at the destination has the VM, in this state,
-// with this token in its stamp: on each change, and as an answer to QueryCopy,
-// ResumeCopy and DestroyCopy.
+// with this token in its stamp: on each change, with Query 0, and as an answer to
+// QueryCopy, ResumeCopy and DestroyCopy, with their Query.
 type CopyAppeared struct {
 	VM      VMID
 	Attempt Attempt
 	Lease   LeaseID
 	State   CopyState // CopyIn, CopyPaused or CopyRunning
+	Query   uint64
 }
 
-// CopyGone says that libvirt at the destination has no live QEMU of the VM.
+// CopyGone says that libvirt at the destination has no live QEMU of the VM. Query
+// is as in CopyAppeared.
 type CopyGone struct {
 	VM    VMID
-	Query uint64 // repeats that of the QueryCopy which it answers; else 0
+	Query uint64
 }
 
 // CopyLost says that libvirt at the destination does not answer: nothing is known.
 // Feed it for each entry too whenever the connection to libvirt was lost, since
 // changes may have been missed; and feed changes before later answers.
-type CopyLost struct{ VM VMID }
+type CopyLost struct {
+	VM    VMID
+	Query uint64
+}
 
 // ActFailed answers a ResumeCopy or DestroyCopy that libvirt refused.
 type ActFailed struct {
