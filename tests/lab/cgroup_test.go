@@ -99,5 +99,3 @@ func TestRemoveEndsTheProcessesOfAUnifiedHierarchy(t *testing.T) {
 		t.Errorf("removing nothing: %v", err)
 	}
 }
-
-

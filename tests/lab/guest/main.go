@@ -25,15 +25,14 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Printf("\nguest: %v\n", err)
-	}
+	fmt.Printf("\nguest: %v\n", run())
 	// The kernel panics when init ends: stay, and let the host read why.
 	for {
 		time.Sleep(time.Hour)
 	}
 }
 
+// run plays for ever; it returns when it cannot begin.
 func run() error {
 	params, err := parameters()
 	if err != nil {
@@ -54,8 +53,7 @@ func run() error {
 	for range runtime.NumCPU() {
 		go p.work()
 	}
-	p.report()
-	return nil
+	return p.report()
 }
 
 // parameters reads the command line, and so needs /proc.

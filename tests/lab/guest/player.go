@@ -92,8 +92,8 @@ func (p *player) settle(finished bool) {
 	}
 }
 
-// report prints a line a second for ever.
-func (p *player) report() {
+// report prints a line a second, until the console fails.
+func (p *player) report() error {
 	// A meter of its own: the one of the workers has run ahead. Requests that
 	// wait untouched count as demanded too.
 	meter := demand.NewMeter(p.script)
@@ -109,7 +109,9 @@ func (p *player) report() {
 			Lost:     float64(p.lost) * wire.Request.Seconds(),
 		}
 		p.mu.Unlock()
-		os.Stdout.WriteString(line.String())
+		if _, err := os.Stdout.WriteString(line.String()); err != nil {
+			return err
+		}
 		time.Sleep(time.Until(p.begin.Add(now.Truncate(time.Second) + time.Second)))
 	}
 }
