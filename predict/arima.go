@@ -1,0 +1,267 @@
+package predict
+
+import "math"
+
+const (
+	arimaMost  = 3             // highest p and q
+	arimaSum   = 5             // highest p+q
+	stateMost  = arimaMost + 3 // max(p, q+1) + d
+	diffuse    = 1e6           // variance of what is not known at all
+	diffuseCut = 1e4           // innovations above it carry no likelihood
+)
+
+// order is the shape of an ARIMA(p,d,q), with or without a constant: the mean
+// when d is 0, the drift when d is 1.
+type order struct {
+	p, d, q  int
+	constant bool
+}
+
+func (o order) params() int {
+	n := o.p + o.q
+	if o.constant {
+		n++
+	}
+	return n
+}
+
+// arima is a fitted model.
+type arima struct {
+	order
+	phi, theta [arimaMost]float64
+	constant   float64
+	sigma2     float64 // innovation variance: likelihood's, not corrected for parameters
+	loglik     float64
+	aicc       float64
+}
+
+// filter is the Kalman filter of an ARIMA in the state-space form of Durbin and
+// Koopman that R's arima uses: an ARMA block and the last d values. A missing
+// value is passed over, by prediction alone; an update costs the same whatever
+// the length of the past.
+type filter struct {
+	n      int // states
+	r      int // ARMA states: max(p, q+1)
+	phi    [stateMost]float64
+	impact [stateMost]float64 // of an innovation on each state
+	delta  [2]float64
+	d      int
+
+	a      [stateMost]float64
+	p      [stateMost][stateMost]float64 // prediction variance for the next value, over sigma2
+	gain   [stateMost]float64
+	f      float64 // variance of the next innovation, over sigma2
+	steady bool    // p, gain and f no longer change
+}
+
+func newFilter(m *arima) filter {
+	k := filter{r: max(m.p, m.q+1), d: m.d}
+	k.n = k.r + m.d
+	k.delta = [3][2]float64{{}, {1}, {2, -1}}[m.d]
+	copy(k.phi[:], m.phi[:m.p])
+	k.impact[0] = 1
+	copy(k.impact[1:], m.theta[:m.q])
+	k.stationary()
+	for i := k.r; i < k.n; i++ {
+		k.p[i][i] = diffuse
+	}
+	k.weigh()
+	return k
+}
+
+// stationary sets the ARMA block's variance to its long-run value, by doubling
+// P = sum of T^j V T'^j.
+func (k *filter) stationary() {
+	type block [arimaMost + 1][arimaMost + 1]float64
+	var t, v block
+	for i := range k.r {
+		t[i][0] = k.phi[i]
+		if i+1 < k.r {
+			t[i][i+1] = 1
+		}
+		for j := range k.r {
+			v[i][j] = k.impact[i] * k.impact[j]
+		}
+	}
+	times := func(a, b *block, transposed bool) (c block) {
+		for i := range k.r {
+			for j := range k.r {
+				for l := range k.r {
+					if transposed {
+						c[i][j] += a[i][l] * b[j][l]
+					} else {
+						c[i][j] += a[i][l] * b[l][j]
+					}
+				}
+			}
+		}
+		return c
+	}
+	for range 40 {
+		tv := times(&t, &v, false)
+		add := times(&tv, &t, true)
+		var change, size float64
+		for i := range k.r {
+			for j := range k.r {
+				v[i][j] += add[i][j]
+				change = max(change, math.Abs(add[i][j]))
+				size = max(size, math.Abs(v[i][j]))
+			}
+		}
+		if !(change > 1e-14*size) || size > diffuse {
+			break
+		}
+		t = times(&t, &t, false)
+	}
+	for i := range k.r {
+		copy(k.p[i][:k.r], v[i][:k.r])
+	}
+}
+
+// predict returns what the next value should be, at the present state.
+func (k *filter) predict() float64 {
+	y := k.a[0]
+	for i := range k.d {
+		y += k.delta[i] * k.a[k.r+i]
+	}
+	return y
+}
+
+// weigh works out gain and f from p.
+func (k *filter) weigh() {
+	for i := range k.n {
+		k.gain[i] = k.p[i][0]
+		for j := range k.d {
+			k.gain[i] += k.p[i][k.r+j] * k.delta[j]
+		}
+	}
+	k.f = k.gain[0]
+	for j := range k.d {
+		k.f += k.delta[j] * k.gain[k.r+j]
+	}
+}
+
+// observe takes the next value, NaN when missing, and moves one step on. It
+// returns the innovation and its variance over sigma2.
+func (k *filter) observe(y float64) (innovation, f float64) {
+	innovation, f = y-k.predict(), k.f
+	missing := math.IsNaN(innovation)
+	if !missing && f > 0 {
+		for i := range k.n {
+			k.a[i] += k.gain[i] * innovation / f
+		}
+	}
+	if missing {
+		k.steady = false
+	}
+	if !k.steady {
+		k.update(missing)
+	}
+	k.advance(&k.a)
+	return innovation, f
+}
+
+// update moves the variance on: first what the value taught, then one step.
+func (k *filter) update(missing bool) {
+	before := k.p
+	var next [stateMost][stateMost]float64
+	for i := range k.n {
+		for j := range k.n {
+			next[i][j] = k.p[i][j]
+			if !missing && k.f > 0 {
+				next[i][j] -= k.gain[i] * k.gain[j] / k.f
+			}
+		}
+	}
+	for i := range k.n { // T P: columns one by one, then rows
+		var column [stateMost]float64
+		for j := range k.n {
+			column[j] = next[j][i]
+		}
+		k.advance(&column)
+		for j := range k.n {
+			next[j][i] = column[j]
+		}
+	}
+	for i := range k.n {
+		k.advance(&next[i])
+		for j := range k.n {
+			k.p[i][j] = next[i][j] + k.impact[i]*k.impact[j]
+		}
+	}
+	k.weigh()
+	k.steady = !missing && k.same(&before)
+}
+
+// same says whether the variance has come to rest. The gain alone may pause
+// without having done so.
+func (k *filter) same(before *[stateMost][stateMost]float64) bool {
+	for i := range k.n {
+		for j := range k.n {
+			if math.Abs(k.p[i][j]-before[i][j]) > 1e-13*(1+math.Abs(before[i][j])) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// advance applies the transition to a vector.
+func (k *filter) advance(v *[stateMost]float64) {
+	first := v[0]
+	next := *v
+	for i := range k.r {
+		next[i] = k.phi[i] * first
+		if i+1 < k.r {
+			next[i] += v[i+1]
+		}
+	}
+	if k.d > 0 {
+		next[k.r] = first + k.delta[0]*v[k.r]
+	}
+	if k.d > 1 {
+		next[k.r] += k.delta[1] * v[k.r+1]
+		next[k.r+1] = v[k.r]
+	}
+	*v = next
+}
+
+// trend is what the constant adds to the value at time t.
+func (m *arima) trend(t int) float64 {
+	if m.d == 0 {
+		return m.constant
+	}
+	return m.constant * float64(t)
+}
+
+// likelihood filters x, whose first value has time 1, and sets sigma2, loglik
+// and aicc. It returns the filter, ready for the next value.
+func (m *arima) likelihood(x []float64) filter {
+	k := newFilter(m)
+	var squares, logs float64
+	n, det := 0, 1.0
+	for t, v := range x {
+		e, f := k.observe(v - m.trend(t+1))
+		if math.IsNaN(e) || f >= diffuseCut {
+			continue
+		}
+		n++
+		squares += e * e / f
+		if det *= f; det > 1e100 || det < 1e-100 { // one logarithm for many factors
+			logs += math.Log(det)
+			det = 1
+		}
+	}
+	logs += math.Log(det)
+	m.loglik, m.aicc = math.Inf(-1), math.Inf(1)
+	if n == 0 {
+		return k
+	}
+	m.sigma2 = squares / float64(n)
+	m.loglik = -0.5 * (float64(n)*(math.Log(2*math.Pi*m.sigma2)+1) + logs)
+	params := float64(m.params() + 1)
+	if left := float64(n) - params - 1; left > 0 {
+		m.aicc = -2*m.loglik + 2*params*float64(n)/left
+	}
+	return k
+}

@@ -1,0 +1,295 @@
+package predict
+
+import (
+	"math"
+	"slices"
+)
+
+// search looks for the parameters of one model with the highest likelihood, one
+// evaluation at a time, so that a fit can be spread over many samples: along
+// each axis in turn, by a step that grows with success and shrinks with
+// failure. AR and MA parameters are inverse hyperbolic tangents of partial
+// autocorrelations, which keeps every model stationary and invertible.
+type search struct {
+	best  arima
+	x     [2*arimaMost + 1]float64
+	step  [2*arimaMost + 1]float64
+	axis  int
+	sign  float64
+	moved bool // at the present axis
+	evals int
+}
+
+const (
+	searchStep  = 0.4
+	searchDone  = 1e-3 // a step so small moves the likelihood by less than 1e-3
+	searchBound = 3.5  // tanh(3.5) = 0.998: further lies what sound refuses
+	searchEvals = 400  // most evaluations of one model
+)
+
+func newSearch(o order, mean, sd float64) search {
+	s := search{best: arima{order: o, loglik: math.Inf(-1), aicc: math.Inf(1)}, sign: 1}
+	for i := range o.params() {
+		s.step[i] = searchStep
+	}
+	if o.constant {
+		last := o.params() - 1
+		s.step[last] = max(sd, 1e-9*math.Abs(mean)) / 2
+		if o.d == 0 {
+			s.x[last] = mean
+		}
+	}
+	return s
+}
+
+// model turns parameters into a model.
+func (s *search) model() arima {
+	o := s.best.order
+	m := arima{order: o, phi: fromPartial(s.x[:o.p]), theta: fromPartial(s.x[o.p : o.p+o.q])}
+	for i := range o.q {
+		m.theta[i] = -m.theta[i]
+	}
+	if o.constant {
+		m.constant = s.x[o.p+o.q]
+	}
+	return m
+}
+
+// fromPartial turns tangents of partial autocorrelations into coefficients, by
+// Durbin's recursion (Jones 1980).
+func fromPartial(x []float64) (phi [arimaMost]float64) {
+	for n, v := range x {
+		k := math.Tanh(v)
+		before := phi
+		for i := range n {
+			phi[i] = before[i] - k*before[n-1-i]
+		}
+		phi[n] = k
+	}
+	return phi
+}
+
+// next makes one evaluation and says whether the search is over.
+func (s *search) next(x []float64) (done bool) {
+	n := s.best.params()
+	if s.evals++; s.evals == 1 {
+		m := s.model()
+		m.likelihood(x)
+		s.best = m
+		return n == 0
+	}
+	i := s.axis
+	was := s.x[i]
+	s.x[i] += s.sign * s.step[i]
+	if i < s.best.p+s.best.q {
+		s.x[i] = min(max(s.x[i], -searchBound), searchBound)
+	}
+	m := s.model()
+	m.likelihood(x)
+	if m.loglik > s.best.loglik {
+		s.best = m
+		s.step[i] *= 1.6
+		s.moved = true
+		return s.evals > searchEvals
+	}
+	s.x[i] = was
+	switch {
+	case s.moved: // the way is at its end: the next axis
+		s.step[i] *= 0.5
+	case s.sign > 0:
+		s.sign = -1
+		return s.evals > searchEvals
+	default:
+		s.step[i] *= 0.25
+	}
+	// A step that is not worth trying now may be when other axes have moved.
+	s.step[i] = max(s.step[i], s.enough(i)/2)
+	s.axis, s.sign, s.moved = (i+1)%n, 1, false
+	return s.evals > searchEvals || s.axis == 0 && s.small()
+}
+
+// small says whether all steps are too small to matter.
+func (s *search) small() bool {
+	for i := range s.best.params() {
+		if s.step[i] > s.enough(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// enough is the step that is small enough at axis i; the constant's is measured
+// in standard deviations.
+func (s *search) enough(i int) float64 {
+	if i < s.best.p+s.best.q {
+		return searchDone
+	}
+	return 0.01 * math.Sqrt(s.best.sigma2)
+}
+
+// selection is the stepwise search of Hyndman and Khandakar (2008) for an
+// order: d by the KPSS test, then from four models on to neighbours as long as
+// AICc falls. It can be interrupted after any evaluation.
+type selection struct {
+	x        []float64
+	d        int
+	mean, sd float64
+	tried    []order
+	queue    []order
+	best     arima
+	now      search
+	busy     bool
+}
+
+const selectionMost = 40 // models tried at most
+
+func newSelection(x []float64) *selection {
+	s := &selection{x: x, d: differences(x), best: arima{aicc: math.Inf(1)}}
+	diff := slices.Clone(x)
+	for range s.d {
+		diff = difference(diff)
+	}
+	gamma, mean, _ := autocovariance(diff, 0)
+	s.mean, s.sd = mean, math.Sqrt(gamma[0])
+	c := s.d <= 1
+	s.queue = []order{{2, s.d, 2, c}, {0, s.d, 0, c}, {1, s.d, 0, c}, {0, s.d, 1, c}}
+	if c {
+		s.queue = append(s.queue, order{0, s.d, 0, false})
+	}
+	return s
+}
+
+// work makes at most evals evaluations and says whether the selection is over.
+func (s *selection) work(evals int) (done bool) {
+	for range evals {
+		if !s.busy && !s.take() {
+			return true
+		}
+		if !s.now.next(s.x) {
+			continue
+		}
+		s.busy = false
+		if s.now.best.aicc < s.best.aicc && s.now.best.sound() {
+			s.best = s.now.best
+			// The first neighbours of the start are looked at when all four
+			// starting models are known.
+			if len(s.tried) > 5 {
+				s.queue = nil
+			}
+		}
+		if len(s.queue) == 0 {
+			s.queue = s.best.neighbours()
+		}
+	}
+	return false
+}
+
+// take starts the next model that was not tried yet.
+func (s *selection) take() bool {
+	for len(s.queue) > 0 && len(s.tried) < selectionMost {
+		o := s.queue[0]
+		s.queue = s.queue[1:]
+		if slices.Contains(s.tried, o) {
+			continue
+		}
+		s.tried = append(s.tried, o)
+		s.now, s.busy = newSearch(o, s.mean, s.sd), true
+		return true
+	}
+	return false
+}
+
+// neighbours in the order in which Hyndman and Khandakar look at them.
+func (o order) neighbours() (out []order) {
+	for _, step := range [][2]int{{-1, 0}, {0, -1}, {1, 0}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}} {
+		n := order{o.p + step[0], o.d, o.q + step[1], o.constant}
+		if n.p >= 0 && n.q >= 0 && n.p <= arimaMost && n.q <= arimaMost && n.p+n.q <= arimaSum {
+			out = append(out, n)
+		}
+	}
+	if o.d <= 1 {
+		out = append(out, order{o.p, o.d, o.q, !o.constant})
+	}
+	return out
+}
+
+// sound refuses a model whose AR or MA part is nearly not stationary or not
+// invertible: a root within 1.01 of the unit circle. Scaling the coefficients
+// by 1.01^i moves the roots in by as much, and then the partial
+// autocorrelations tell whether one lies inside.
+func (m *arima) sound() bool {
+	var ma [arimaMost]float64
+	for i, v := range m.theta {
+		ma[i] = -v
+	}
+	return inside(m.phi[:m.p]) && inside(ma[:m.q])
+}
+
+func inside(phi []float64) bool {
+	a := slices.Clone(phi)
+	scale := 1.0
+	for i := range a {
+		scale *= 1.01
+		a[i] *= scale
+	}
+	for n := len(a) - 1; n >= 0; n-- { // Durbin's recursion backwards
+		k := a[n]
+		if math.Abs(k) >= 1 {
+			return false
+		}
+		before := slices.Clone(a[:n])
+		for i := range before {
+			a[i] = (before[i] + k*before[n-1-i]) / (1 - k*k)
+		}
+	}
+	return true
+}
+
+// differences is how often x must be differenced to be level-stationary by the
+// KPSS test at 5 %, at most twice.
+func differences(x []float64) int {
+	for d := range 2 {
+		if !(kpss(x) > 0.463) {
+			return d
+		}
+		x = difference(x)
+	}
+	return 2
+}
+
+// difference is NaN where either value is missing.
+func difference(x []float64) []float64 {
+	if len(x) == 0 {
+		return nil
+	}
+	out := make([]float64, len(x)-1)
+	for i := range out {
+		out[i] = x[i+1] - x[i]
+	}
+	return out
+}
+
+// kpss is the statistic of Kwiatkowski, Phillips, Schmidt and Shin (1992) for
+// level stationarity, with trunc(3*sqrt(n)/13) lags as R's ndiffs uses. Missing
+// values are left out. 0 for a constant.
+func kpss(x []float64) float64 {
+	y := slices.DeleteFunc(slices.Clone(x), math.IsNaN)
+	n := len(y)
+	if n < 4 {
+		return 0
+	}
+	gamma, mean, _ := autocovariance(y, int(3*math.Sqrt(float64(n))/13))
+	variance := gamma[0]
+	for l, g := range gamma[1:] {
+		variance += 2 * (1 - float64(l+1)/float64(len(gamma))) * g
+	}
+	if !(variance > 1e-12*mean*mean) {
+		return 0
+	}
+	var sum, squares float64
+	for _, v := range y {
+		sum += v - mean
+		squares += sum * sum
+	}
+	return squares / float64(n) / float64(n) / variance
+}
