@@ -28,6 +28,7 @@ type Entry struct {
 	Watched bool          // no restart of this agent and no silence of libvirt since the copy was admitted
 	Ran     bool          // the copy was seen running
 	Look    uint64        // number of the look at libvirt that may find the copy gone; earlier ones are out of date
+	Ending  uint64        // the first look after the lease had run out; 0 before
 }
 
 // Question is a Status that waits for libvirt.
@@ -76,6 +77,12 @@ func (d Destination) Entry(vm VMID) (Entry, bool) {
 	return Entry{}, false
 }
 
+// LastAttempt is the attempt by which the VM came or was to come here; 0 for none.
+func (d Destination) LastAttempt(vm VMID) Attempt {
+	e, _ := d.Entry(vm)
+	return e.Record.Attempt
+}
+
 // MayMove reports whether an attempt to move the VM away from this host may
 // begin, and if not, why: a copy that is not owned yet is not this host's to move.
 func (d Destination) MayMove(vm VMID) (bool, string) {
@@ -97,7 +104,7 @@ func (d Destination) Step(at Moment, ev DestinationEvent) (Destination, []Effect
 		d, effects := d.appeared(e)
 		return d.answer(e, effects)
 	case CopyGone:
-		d, effects := d.gone(at, e)
+		d, effects := d.gone(e)
 		return d.answer(CopyAppeared{VM: e.VM, State: CopyNone, Query: e.Query}, effects)
 	case CopyLost: // a copy that was seen stays seen: only its state is in doubt
 		if entry, ok := d.Entry(e.VM); ok {
@@ -166,6 +173,9 @@ func (d Destination) leaseTimer(at Moment, e Entry) (Destination, []Effect) {
 		return d, []Effect{SetTimer{TimerLease, r.VM, e.Expires - at.Now}}
 	case r.State == DestHeld:
 		return d.release(e, "the lease expired")
+	}
+	if e.Ending == 0 {
+		e.Ending = d.Query + 1
 	}
 	d, look := d.look(e)
 	return d, []Effect{look, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}

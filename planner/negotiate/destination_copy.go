@@ -72,7 +72,7 @@ func (d Destination) late(e Entry) (Destination, []Effect) {
 
 // gone takes in that there is no copy: that one which was seen went, or that the
 // last look found none. An answer to an earlier look says nothing.
-func (d Destination) gone(at Moment, ev CopyGone) (Destination, []Effect) {
+func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
 	e, ok := d.Entry(ev.VM)
 	if !ok {
 		return d, nil
@@ -85,7 +85,7 @@ func (d Destination) gone(at Moment, ev CopyGone) (Destination, []Effect) {
 	e.Copy = CopyNone
 	switch e.Record.State {
 	case DestIncoming:
-		if seen || at.Now >= e.Expires {
+		if seen || e.Ending != 0 && ev.Query >= e.Ending {
 			return d.release(e, "libvirt dropped the copy")
 		}
 	case DestCommitted:

@@ -23,7 +23,7 @@ const MaxCandidates = 16
 type Start struct {
 	VM          VMID
 	Candidates  []Candidate
-	LastAttempt Attempt       // highest attempt seen in the VM's metadata; 0 for none
+	LastAttempt Attempt       // the higher of the VM's metadata and [Destination.LastAttempt]; 0 for none
 	Autostart   bool          // libvirt's autostart flag is on
 	Need        Need          // what the destination has to book
 	CopyLimit   time.Duration // AbortMigration after so long; 0: none

@@ -324,7 +324,7 @@ func (w *World) start(a Action) {
 		}
 	}
 	w.stepSource(a.Host, a.VM, negotiate.Start{VM: vm.ID, Candidates: candidates, Operator: "model",
-		LastAttempt: host.Domains[a.VM].Attempt, Need: negotiate.Need{MemoryMiB: 1}}, a.Crash, 0)
+		LastAttempt: max(host.Domains[a.VM].Attempt, host.Dest.LastAttempt(vm.ID)), Need: negotiate.Need{MemoryMiB: 1}}, a.Crash, 0)
 }
 
 // operate is the operator answering the alarm, after a look at the disk.
