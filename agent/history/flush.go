@@ -84,7 +84,7 @@ func (s *Store) collect() (entries [][]logEntry, changed []*vm, err error) {
 		m := s.byID[id]
 		m.closeIdle(s.steps, now)
 		for sig := CPUUsed; sig.Valid(); sig++ {
-			m.snapshot(sig, 1)
+			m.snapshot(sig)
 		}
 		// The newest time is written seldom: it only tells retention that the VM lives.
 		if m.saved < 0 || m.last-m.saved >= 3600 {

@@ -85,7 +85,8 @@ func (s *Store) headsOf(k Key, tier int, first, last int64) (*vm, unsealed, erro
 	if m == nil || m.series[k.Signal] == nil {
 		return nil, u, nil
 	}
-	m.snapshot(k.Signal, len(s.steps))
+	m.snapshot(k.Signal)
+	m.snapshotCoarse(s.steps, k.Signal)
 	for _, h := range m.heads[tier] {
 		c := h.cols[k.Signal]
 		if c == nil {

@@ -169,11 +169,7 @@ func (s *Store) DeleteBlobs(prefix string) error {
 		return fmt.Errorf("delete blobs of an empty prefix: %w", ErrBadSample)
 	}
 	var keys [][]byte
-	err := s.scan(blobKey(prefix), false, func(item *badger.Item) (bool, error) {
-		keys = append(keys, item.KeyCopy(nil))
-		return true, nil
-	})
-	if err != nil {
+	if err := s.scanKeys(blobKey(prefix), func(key []byte) { keys = append(keys, key) }); err != nil {
 		return err
 	}
 	return s.deleteKeys(keys)

@@ -181,17 +181,37 @@ func (v *vm) closeIdle(steps []int64, now int64) {
 	}
 }
 
-// snapshot puts the open buckets of one signal's first tiers into the heads as they
-// stand. The finest is marked for the log, so that a flush leaves nothing behind;
-// the coarser are rebuilt from it after a crash.
-func (v *vm) snapshot(s Signal, tiers int) {
+// snapshot puts the open bucket of the finest tier into its head as it stands, marked
+// for the log, so that a flush leaves nothing behind.
+func (v *vm) snapshot(s Signal) {
+	if ser := v.series[s]; ser != nil && ser.open[0].open {
+		a := &ser.open[0]
+		v.put(0, s, a.bucket, a.point(), true)
+	}
+}
+
+// snapshotCoarse does the same for the coarser tiers, for a reader: each open bucket
+// with the newest point of the finest tier, which feeds it only when it is over.
+// Nothing is marked, since these buckets are rebuilt from the finest log.
+func (v *vm) snapshotCoarse(steps []int64, s Signal) {
 	ser := v.series[s]
 	if ser == nil {
 		return
 	}
-	for t := range tiers {
-		if a := &ser.open[t]; a.open {
-			v.put(t, s, a.bucket, a.point(), t == 0)
+	newest := &ser.open[0]
+	for t := 1; t < len(steps); t++ {
+		a := ser.open[t]
+		a.values = slices.Clone(a.values)
+		if newest.open {
+			bucket := newest.bucket * steps[0] / steps[t]
+			if a.open && a.bucket != bucket {
+				v.put(t, s, a.bucket, a.point(), false)
+				a.open = false
+			}
+			a.add(bucket, newest.point())
+		}
+		if a.open {
+			v.put(t, s, a.bucket, a.point(), false)
 		}
 	}
 }

@@ -191,7 +191,6 @@ func (s *Store) Append(at time.Time, k Key, v float64) error {
 	if m == nil {
 		var err error
 		if m, err = s.addVM(k.VM); err != nil {
-			s.counts.refused.Add(1)
 			return err
 		}
 	}
@@ -205,6 +204,7 @@ func (s *Store) addVM(name string) (*vm, error) {
 		return nil, fmt.Errorf("VM name of %d bytes: %w", len(name), ErrTooLarge)
 	}
 	if len(s.vms) >= s.opt.MaxVMs {
+		s.counts.refused.Add(1)
 		return nil, fmt.Errorf("VM %q: %w", name, ErrTooMany)
 	}
 	m := &vm{id: s.nextVM, name: name, saved: -1, heads: make([][]*head, len(s.steps))}
@@ -411,6 +411,14 @@ func (s *Store) scan(prefix []byte, values bool, fn func(item *badger.Item) (mor
 		}
 		return nil
 	}))
+}
+
+// scanKeys visits the keys of a prefix in order, as copies.
+func (s *Store) scanKeys(prefix []byte, fn func(key []byte)) error {
+	return s.scan(prefix, false, func(item *badger.Item) (bool, error) {
+		fn(item.KeyCopy(nil))
+		return true, nil
+	})
 }
 
 // encodeVM is the value of a VM's entry: newest sample, signals, name.

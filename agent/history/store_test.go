@@ -1,11 +1,21 @@
 package history
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // clock is a clock that tests set.
@@ -26,7 +36,10 @@ func (c *clock) Set(t time.Time) {
 	c.now = t
 }
 
-// epoch is divisible by every default step and chunk length.
+func (c *clock) Add(d time.Duration) { c.Set(c.Now().Add(d)) }
+
+// epoch begins a bucket and a chunk in every default tier but the coarsest, in which
+// it begins a bucket.
 var epoch = time.Unix(1_764_000_000, 0).UTC()
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -41,46 +54,459 @@ func openTest(t testing.TB, dir string, c *clock, change func(*Options)) *Store 
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 
-func TestAppendIsReadBackBeforeAndAfterReopening(t *testing.T) {
-	dir, c := t.TempDir(), &clock{now: epoch}
-	s := openTest(t, dir, c, nil)
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crash copies the files of an open database, which is what a process leaves that
+// is killed: what it wrote is in the kernel's hands. A kill takes all files at one
+// moment and a copy does not, so it is repeated when Badger's own work came between.
+func crash(t testing.TB, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "crashed")
+	for range 100 {
+		before := listing(dir)
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err == nil && before == listing(dir) {
+			must(t, os.Remove(filepath.Join(to, "LOCK")))
+			return to
+		}
+		must(t, os.RemoveAll(to))
+	}
+	t.Fatal("the database never rests")
+	return ""
+}
+
+// listing names the files of a database that tell whether Badger moved data.
+func listing(dir string) string {
+	out := ""
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		out += e.Name() + " "
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "MANIFEST")); err == nil {
+		out += fmt.Sprint(fi.Size())
+	}
+	return out
+}
+
+func approx() cmp.Option { return cmpopts.EquateApprox(1e-9, 1e-9) }
+
+func TestSamplesAreReadInEachResolution(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
 	k := Key{"vm1", CPUUsed}
 	for i := range 1000 {
 		at := epoch.Add(time.Duration(i) * time.Second)
 		c.Set(at)
-		if err := s.Append(at, k, float64(i)/10); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Flush(); err != nil {
-			t.Fatal(err)
+		must(t, s.Append(at, k, float64(i%100)/10))
+		must(t, s.Flush())
+	}
+	to := epoch.Add(time.Hour)
+	fine, err := s.Range(k, epoch, to, 0)
+	must(t, err)
+	if len(fine) != 1000 || fine[7].Mean != 0.7 || fine[7].N != 1 || !fine[7].At.Equal(epoch.Add(7*time.Second)) {
+		t.Fatalf("%d points, the eighth is %+v", len(fine), fine[7])
+	}
+	ten, err := s.Range(k, epoch, to, 10*time.Second)
+	must(t, err)
+	want := Point{At: epoch.Add(20 * time.Second), Min: 2, Mean: 2.45, Max: 2.9, P95: 2.9, N: 10}
+	if diff := cmp.Diff(want, ten[2], approx()); diff != "" || len(ten) != 100 {
+		t.Errorf("%d points of 10 s: %s", len(ten), diff)
+	}
+	// 300 samples: each of 0.0..9.9 three times; the nearest rank of 95 % is 9.4.
+	five, err := s.Range(k, epoch, to, 5*time.Minute)
+	must(t, err)
+	want = Point{At: epoch, Min: 0, Mean: 4.95, Max: 9.9, P95: 9.4, N: 300}
+	if diff := cmp.Diff(want, five[0], approx()); diff != "" || len(five) != 4 {
+		t.Errorf("%d points of 5 min: %s", len(five), diff)
+	}
+	// A step between two tiers is made from the finer one.
+	half, err := s.Range(k, epoch, to, 25*time.Second)
+	must(t, err)
+	if len(half) != 34 || half[0].N != 30 {
+		t.Errorf("25 s is rounded up to 30 s: %d points, the first of %d samples", len(half), half[0].N)
+	}
+}
+
+func TestASubsecondWindowKeepsExtremesAndPercentile(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
+	k := Key{"vm1", CPUWait}
+	for i := range 20 {
+		must(t, s.Append(epoch.Add(time.Duration(i)*50*time.Millisecond), k, float64(i)))
+	}
+	got, err := s.Range(k, epoch, epoch.Add(time.Second), 0)
+	must(t, err)
+	want := []Point{{At: epoch, Min: 0, Mean: 9.5, Max: 19, P95: 18, N: 20}}
+	if diff := cmp.Diff(want, got, approx()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRangePicksTheTierThatStillHoldsTheStart(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
+	now := epoch
+	for _, tt := range []struct {
+		back, step time.Duration
+		want       int
+	}{
+		{30 * time.Minute, 0, 0},
+		{30 * time.Minute, 5 * time.Second, 0},
+		{30 * time.Minute, 10 * time.Second, 1},
+		{30 * time.Minute, time.Hour, 2},
+		{time.Hour, 0, 0},
+		{time.Hour + time.Second, 0, 1},
+		{25 * time.Hour, time.Second, 2},
+		{1000 * time.Hour * 24, time.Second, 2},
+	} {
+		if got := s.pickTier(now, now.Add(-tt.back), tt.step); got != tt.want {
+			t.Errorf("%v back, step %v: tier %d, want %d", tt.back, tt.step, got, tt.want)
 		}
 	}
-	check := func(what string) {
+}
+
+// sample is one appended value of the model.
+type sample struct {
+	at    int64
+	value int64
+}
+
+// modelPoints computes from the samples what a tier must hold.
+func modelPoints(samples []sample, step int64) []Point {
+	fine := map[int64][]int64{}
+	for _, x := range samples {
+		fine[x.at] = append(fine[x.at], x.value)
+	}
+	type bucket struct {
+		values, all []int64
+	}
+	coarse := map[int64]*bucket{}
+	for at, vs := range fine {
+		b := coarse[at/step]
+		if b == nil {
+			b = &bucket{}
+			coarse[at/step] = b
+		}
+		sum := int64(0)
+		for _, v := range vs {
+			sum += v
+		}
+		b.all = append(b.all, vs...)
+		// Coarse percentiles are taken of the means of the finest tier.
+		if step == 1 {
+			b.values = append(b.values, vs...)
+		} else {
+			b.values = append(b.values, int64(math.Round(float64(sum)/float64(len(vs)))))
+		}
+	}
+	var out []Point
+	for n, b := range coarse {
+		slices.Sort(b.values)
+		slices.Sort(b.all)
+		sum := 0.0
+		for _, v := range b.all {
+			sum += float64(v)
+		}
+		out = append(out, Point{At: time.Unix(n*step, 0).UTC(), Min: float64(b.all[0]), Max: float64(b.all[len(b.all)-1]),
+			Mean: math.Round(sum / float64(len(b.all))), P95: float64(b.values[rank95(len(b.values))]), N: len(b.all)})
+	}
+	slices.SortFunc(out, func(a, b Point) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// TestStoreAgreesWithAModelAcrossCrashesAndRestarts appends at random, and flushes,
+// closes and crashes at random; every flushed sample must then be in every tier.
+func TestStoreAgreesWithAModelAcrossCrashesAndRestarts(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			tiers := []Tier{{time.Second, time.Hour}, {5 * time.Second, 3 * time.Hour}, {60 * time.Second, 5 * time.Hour}}
+			c := &clock{now: epoch}
+			dir := t.TempDir()
+			open := func() *Store { return openTest(t, dir, c, func(o *Options) { o.Tiers = tiers }) }
+			s := open()
+			model := map[Key][]sample{}
+			keys := []Key{{"a", NetRx}, {"a", NetTx}, {"b", NetRx}}
+			for range 900 {
+				c.Add(time.Second)
+				for _, k := range keys {
+					if rng.IntN(10) == 0 {
+						continue // a sample that is missing
+					}
+					x := sample{c.Now().Unix(), rng.Int64N(1000)}
+					model[k] = append(model[k], x)
+					must(t, s.Append(c.Now(), k, float64(x.value)))
+				}
+				must(t, s.Flush())
+				switch rng.IntN(150) {
+				case 0:
+					must(t, s.Close())
+					c.Add(time.Duration(rng.IntN(200)) * time.Second)
+					s = open()
+				case 1:
+					dir = crash(t, dir)
+					must(t, s.Close())
+					c.Add(time.Duration(rng.IntN(200)) * time.Second)
+					s = open()
+				}
+			}
+			for _, k := range keys {
+				for _, tier := range tiers {
+					want := modelPoints(model[k], int64(tier.Step/time.Second))
+					got, err := s.Range(k, c.Now().Add(-55*time.Minute), c.Now().Add(time.Minute), tier.Step)
+					must(t, err)
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Fatalf("%v step %v (-model +store):\n%s", k, tier.Step, diff)
+					}
+				}
+			}
+			if st := s.Stats(); st.Corrupt != 0 || st.Lost != 0 || st.Damaged {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+func TestLateSamplesAndAClockSetBackAreMerged(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
+	k := Key{"vm1", NetRx}
+	put := func(second int, v float64) {
 		t.Helper()
-		for _, step := range []time.Duration{0, 10 * time.Second, 5 * time.Minute} {
-			got, err := s.Range(k, epoch, epoch.Add(time.Hour), step)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := 0
-			for _, p := range got {
-				n += p.N
-			}
-			t.Log(what, step, len(got), n, got[len(got)-1])
-			if n < 999 {
-				t.Errorf("%s, step %v: %d samples, want 1000", what, step, n)
-			}
+		c.Set(epoch.Add(time.Duration(second) * time.Second))
+		must(t, s.Append(c.Now(), k, v))
+		must(t, s.Flush())
+	}
+	for i := range 400 {
+		put(i, 1)
+	}
+	for i := 50; i < 60; i++ { // the clock is set back into a chunk that is sealed
+		put(i, 2)
+	}
+	for i := 60; i < 800; i++ {
+		put(i, 3)
+	}
+	got, err := s.Range(k, epoch, epoch.Add(time.Hour), 0)
+	must(t, err)
+	if len(got) != 800 {
+		t.Fatalf("%d points, want 800", len(got))
+	}
+	for i, p := range got {
+		want := 3.0
+		if i < 50 {
+			want = 1
+		} else if i < 60 {
+			want = 2
+		}
+		if p.Mean != want {
+			t.Fatalf("second %d is %v, want %v", i, p.Mean, want)
 		}
 	}
-	check("open")
-	t.Logf("%+v", s.Stats())
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+}
+
+func TestAppendRefusesWhatIsNoSample(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, func(o *Options) { o.MaxVMs = 1 })
+	for name, err := range map[string]error{
+		"NaN":            s.Append(epoch, Key{"a", CPUUsed}, math.NaN()),
+		"infinity":       s.Append(epoch, Key{"a", CPUUsed}, math.Inf(1)),
+		"too large":      s.Append(epoch, Key{"a", NetRx}, 1e300),
+		"unknown signal": s.Append(epoch, Key{"a", 200}, 1),
+		"before 1970":    s.Append(time.Unix(-1, 0), Key{"a", CPUUsed}, 1),
+	} {
+		if !errors.Is(err, ErrBadSample) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+	if err := s.Append(epoch, Key{"", CPUUsed}, 1); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("empty VM: %v", err)
+	}
+	must(t, s.Append(epoch, Key{"a", CPUUsed}, 1))
+	if err := s.Append(epoch, Key{"b", CPUUsed}, 1); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a second VM: %v", err)
+	}
+	if st := s.Stats(); st.Appended != 1 || st.Refused != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestForgetLeavesNothingAndReusesNoNumber(t *testing.T) {
+	c := &clock{now: epoch}
+	dir := t.TempDir()
+	s := openTest(t, dir, c, nil)
+	for i := range 300 {
+		c.Set(epoch.Add(time.Duration(i) * time.Second))
+		must(t, s.Append(c.Now(), Key{"gone", CPUUsed}, 1))
+		must(t, s.Append(c.Now(), Key{"stays", CPUUsed}, 2))
+		must(t, s.Flush())
+	}
+	must(t, s.Forget("gone"))
+	must(t, s.Forget("never seen"))
+	// The log still names the forgotten VM's number; a new VM must not inherit it.
+	must(t, s.Append(c.Now(), Key{"new", CPUUsed}, 3))
+	must(t, s.Flush())
+	must(t, s.Close())
 	s = openTest(t, dir, c, nil)
-	defer s.Close()
-	check("reopened")
+	for vm, want := range map[string]int{"gone": 0, "stays": 300, "new": 1} {
+		got, err := s.Range(Key{vm, CPUUsed}, epoch, epoch.Add(time.Hour), 0)
+		must(t, err)
+		if len(got) != want {
+			t.Errorf("%s has %d points, want %d", vm, len(got), want)
+		}
+	}
+	keys, err := s.Keys()
+	must(t, err)
+	if len(keys) != 2 {
+		t.Errorf("keys %v", keys)
+	}
+}
+
+func TestRetentionDropsOldChunksLogsAndVMs(t *testing.T) {
+	c := &clock{now: epoch}
+	dir := t.TempDir()
+	s := openTest(t, dir, c, nil)
+	k := Key{"vm1", CPUUsed}
+	for i := range 600 {
+		c.Set(epoch.Add(time.Duration(i) * time.Second))
+		must(t, s.Append(c.Now(), k, 1))
+		must(t, s.Flush())
+	}
+	count := func(prefix byte) (n int) {
+		must(t, s.scanKeys([]byte{prefix}, func([]byte) { n++ }))
+		return n
+	}
+	if count(prefixChunk) == 0 {
+		t.Fatal("nothing was sealed")
+	}
+	for _, tt := range []struct {
+		after       time.Duration
+		step        time.Duration
+		fine, there bool // whether the finest tier, and any, has points
+	}{
+		{30 * time.Minute, time.Second, true, true},
+		{2 * time.Hour, time.Second, false, true},
+		{89 * 24 * time.Hour, 5 * time.Minute, false, true},
+		{91 * 24 * time.Hour, 5 * time.Minute, false, false},
+	} {
+		c.Set(epoch.Add(tt.after))
+		must(t, s.Flush())
+		must(t, s.Sweep())
+		stored := 0
+		must(t, s.scanKeys(tierPrefix(prefixChunk, 1), func([]byte) { stored++ }))
+		if (stored > 0) != tt.fine {
+			t.Errorf("after %v the finest tier has %d chunks", tt.after, stored)
+		}
+		got, err := s.Range(k, epoch, epoch.Add(time.Hour), tt.step)
+		must(t, err)
+		if (len(got) > 0) != tt.there {
+			t.Errorf("after %v there are %d points", tt.after, len(got))
+		}
+	}
+	if n := count(prefixVM) + count(prefixChunk) + count(prefixLog); n != 0 {
+		t.Errorf("%d keys are left of a VM whose retention ended", n)
+	}
+	if st := s.Stats(); st.VMs != 0 || st.UnsealedPoints != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A step that is no longer configured must not keep its disk space for ever.
+func TestTiersOfAnEarlierConfigurationAreSwept(t *testing.T) {
+	c := &clock{now: epoch}
+	dir := t.TempDir()
+	s := openTest(t, dir, c, func(o *Options) { o.Tiers = []Tier{{2 * time.Second, time.Hour}} })
+	for i := range 600 {
+		c.Set(epoch.Add(time.Duration(i) * time.Second))
+		must(t, s.Append(c.Now(), Key{"vm1", CPUUsed}, 1))
+		must(t, s.Flush())
+	}
+	must(t, s.Close())
+	s = openTest(t, dir, c, nil)
+	must(t, s.Sweep())
+	left := 0
+	must(t, s.scanKeys(tierPrefix(prefixChunk, 2), func([]byte) { left++ }))
+	must(t, s.scanKeys(tierPrefix(prefixLog, 2), func([]byte) { left++ }))
+	if left != 0 {
+		t.Errorf("%d keys of the old step are left", left)
+	}
+}
+
+func TestTiersThatCannotWorkAreRefused(t *testing.T) {
+	for name, tiers := range map[string][]Tier{
+		"none":               {},
+		"five":               make([]Tier, 5),
+		"less than a second": {{100 * time.Millisecond, time.Hour}},
+		"no multiple":        {{2 * time.Second, time.Hour}, {3 * time.Second, time.Hour}},
+		"too far apart":      {{time.Second, 2 * time.Hour}, {2 * time.Hour, 4 * time.Hour}},
+		"kept for nothing":   {{time.Minute, time.Second}},
+	} {
+		if s, err := Open(Options{Dir: t.TempDir(), Tiers: tiers}); err == nil {
+			s.Close()
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
+func TestConcurrentUseIsSafe(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			k := Key{fmt.Sprint("vm", g%2), CPUUsed}
+			for i := range 200 {
+				c.Add(time.Second)
+				if err := s.Append(c.Now(), k, float64(i)); err != nil {
+					t.Error(err)
+				}
+				switch g {
+				case 0:
+					if err := s.Flush(); err != nil {
+						t.Error(err)
+					}
+				case 1:
+					if _, err := s.Range(k, epoch, c.Now(), 0); err != nil {
+						t.Error(err)
+					}
+				case 2:
+					s.Stats()
+					if err := s.PutRecord("decision", c.Now(), fmt.Sprint(i), []byte("{}")); err != nil {
+						t.Error(err)
+					}
+				case 3:
+					if i%50 == 0 {
+						if err := errors.Join(s.Sweep(), s.Forget("vm0")); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAClosedStoreSaysSo(t *testing.T) {
+	c := &clock{now: epoch}
+	s := openTest(t, t.TempDir(), c, nil)
+	must(t, s.Close())
+	_, rangeErr := s.Range(Key{"a", CPUUsed}, epoch, epoch.Add(time.Hour), 0)
+	_, keysErr := s.Keys()
+	for name, err := range map[string]error{
+		"append": s.Append(epoch, Key{"a", CPUUsed}, 1), "flush": s.Flush(), "close": s.Close(), "forget": s.Forget("a"),
+		"record": s.PutRecord("k", epoch, "id", nil), "blob": s.PutBlob("b", nil), "range": rangeErr, "keys": keysErr,
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
