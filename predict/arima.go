@@ -253,11 +253,11 @@ func (m *arima) likelihood(x []float64) filter {
 		}
 	}
 	logs += math.Log(det)
-	m.loglik, m.aicc = math.Inf(-1), math.Inf(1)
+	m.loglik, m.aicc = -limit, limit
 	if n == 0 {
 		return k
 	}
-	m.sigma2 = squares / float64(n)
+	m.sigma2 = max(squares/float64(n), 1/(limit*limit)) // a constant has no innovations
 	m.loglik = -0.5 * (float64(n)*(math.Log(2*math.Pi*m.sigma2)+1) + logs)
 	params := float64(m.params() + 1)
 	if left := float64(n) - params - 1; left > 0 {

@@ -28,7 +28,7 @@ const (
 )
 
 func newSearch(o order, mean, sd float64) search {
-	s := search{best: arima{order: o, loglik: math.Inf(-1), aicc: math.Inf(1)}, sign: 1}
+	s := search{best: arima{order: o, loglik: -limit, aicc: limit}, sign: 1}
 	for i := range o.params() {
 		s.step[i] = searchStep
 	}
@@ -144,7 +144,7 @@ type selection struct {
 const selectionMost = 40 // models tried at most
 
 func newSelection(x []float64) *selection {
-	s := &selection{x: x, d: differences(x), best: arima{aicc: math.Inf(1)}}
+	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}}
 	diff := slices.Clone(x)
 	for range s.d {
 		diff = difference(diff)

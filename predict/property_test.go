@@ -117,6 +117,13 @@ func TestStateContinues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Some of the members speak, or search, only after hundreds of samples.
+		rng := rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed")))
+		level := 1.0
+		for range rapid.IntRange(0, 1200).Draw(t, "before") {
+			level = math.Max(0, level+0.1*rng.NormFloat64())
+			a.Observe(noisy(rng, level, 0.05))
+		}
 		for _, x := range anySeries(t, 150) {
 			a.Observe(x)
 		}

@@ -1,0 +1,192 @@
+package predict
+
+import (
+	"math"
+	"time"
+)
+
+// arimaMember runs an ARIMA whose order and parameters are looked for beside
+// the observations, a few likelihoods a sample, so that no single sample is
+// ever expensive. Until the first search is over it has nothing to say.
+type arimaMember struct {
+	*spread
+	evals  int // per sample
+	fitted bool
+	model  arima
+	filter filter
+	time   int // of the next value, for the drift
+	since  int // samples since the model was found
+	search *selection
+	scale  []float64
+}
+
+const (
+	arimaWindow = 256  // samples that a fit looks back on
+	arimaStart  = 64   // samples before the first fit
+	arimaAgain  = 1024 // samples until the next fit
+)
+
+func newARIMA(c Config, s *series, lags []lag) *arimaMember {
+	return &arimaMember{spread: newSpread(s, lags), scale: make([]float64, s.horizon),
+		// About 20 us each, for every second between two samples.
+		evals: int(min(max(c.Sample/time.Second, 1), 200))}
+}
+
+func (m *arimaMember) Name() string { return "arima" }
+
+func (m *arimaMember) Observe(x float64) {
+	if m.fitted {
+		m.filter.observe(x - m.model.trend(m.time))
+		m.time++
+		m.since++
+	}
+	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= arimaAgain) {
+		m.search = newSelection(m.s.past(arimaWindow))
+	}
+	if m.search != nil && m.search.work(m.evals) {
+		m.adopt(m.search.best)
+		m.search = nil
+	}
+	m.ready = m.fitted && m.project()
+	m.settle()
+}
+
+// adopt runs the model found over the present window, and goes on from there.
+func (m *arimaMember) adopt(found arima) {
+	m.since = 0
+	if found.aicc >= limit {
+		m.fitted = false
+		return
+	}
+	x := m.s.past(arimaWindow)
+	m.model, m.fitted = found, true
+	m.filter = m.model.likelihood(x)
+	m.time = len(x) + 1
+	m.rescale()
+}
+
+// rescale works out how far step means stray from the forecast: an innovation
+// enters the samples after it as it moves through the states.
+func (m *arimaMember) rescale() {
+	k := newFilter(&m.model)
+	k.a = k.impact
+	psi := make([]float64, m.s.horizon*m.s.perStep)
+	for j := range psi {
+		psi[j] = k.predict()
+		k.advance(&k.a)
+	}
+	stepErrors(psi, m.s.perStep, m.scale)
+}
+
+// project sets points and spread; false when the model has run away.
+func (m *arimaMember) project() bool {
+	k := m.filter
+	sd := math.Sqrt(m.model.sigma2)
+	at := m.time
+	for h := range m.points {
+		var sum float64
+		for range m.s.perStep {
+			sum += k.predict() + m.model.trend(at)
+			k.advance(&k.a)
+			at++
+		}
+		y := sum / float64(m.s.perStep)
+		if !(math.Abs(y) <= limit) || !(m.scale[h]*sd <= limit) {
+			m.points[h], m.sigma[h] = 0, 0
+			return false
+		}
+		m.points[h] = max(0, y)
+		m.sigma[h] = sd * m.scale[h]
+	}
+	return true
+}
+
+func (m *arimaMember) Forecast(h int, dst []Quantiles) bool { return m.quantiles(dst[:h]) }
+
+func (m *arimaMember) state(c *codec) {
+	m.spread.state(c)
+	c.bool(&m.fitted)
+	c.int(&m.since, maxCount)
+	c.int(&m.time, maxCount)
+	if m.fitted {
+		m.model.state(c)
+		if c.reading && !m.model.sound() {
+			c.fail("a model that is not stationary")
+			return
+		}
+		m.filter.state(c, &m.model)
+		if c.reading {
+			m.rescale()
+		}
+	}
+	searching := m.search != nil
+	c.bool(&searching)
+	if searching {
+		if c.reading {
+			m.search = &selection{}
+		}
+		m.search.state(c)
+	}
+}
+
+func (o *order) state(c *codec) {
+	c.int(&o.p, arimaMost)
+	c.int(&o.d, 2)
+	c.int(&o.q, arimaMost)
+	c.bool(&o.constant)
+}
+
+func (m *arima) state(c *codec) {
+	m.order.state(c)
+	c.numbers(m.phi[:])
+	c.numbers(m.theta[:])
+	c.number(&m.constant, &m.loglik, &m.aicc)
+	c.positive(&m.sigma2)
+}
+
+func (k *filter) state(c *codec, m *arima) {
+	if c.reading {
+		*k = newFilter(m)
+	}
+	c.numbers(k.a[:k.n])
+	for i := range k.n {
+		c.numbers(k.p[i][:k.n])
+	}
+	c.bool(&k.steady)
+	k.weigh()
+}
+
+func (s *search) state(c *codec) {
+	s.best.state(c)
+	c.numbers(s.x[:])
+	c.numbers(s.step[:])
+	c.int(&s.axis, max(0, s.best.params()-1))
+	c.number(&s.sign)
+	c.bool(&s.moved)
+	c.int(&s.evals, searchEvals+1)
+}
+
+func (s *selection) state(c *codec) {
+	n := len(s.x)
+	c.int(&n, arimaWindow)
+	if c.reading {
+		s.x = make([]float64, n)
+	}
+	c.demands(s.x)
+	c.int(&s.d, 2)
+	c.number(&s.mean)
+	c.positive(&s.sd)
+	for _, list := range []*[]order{&s.tried, &s.queue} {
+		n := len(*list)
+		c.int(&n, 4*selectionMost)
+		if c.reading {
+			*list = make([]order, n)
+		}
+		for i := range *list {
+			(*list)[i].state(c)
+		}
+	}
+	s.best.state(c)
+	s.now.state(c)
+	c.bool(&s.busy)
+}
