@@ -36,16 +36,16 @@ func Available() error {
 	return err
 }
 
-// guestSource is the folder of the guest's program: beside this file, or named
-// by HEADROOM_LAB_GUEST where the source lies elsewhere.
-func guestSource() (string, error) {
-	dir := os.Getenv("HEADROOM_LAB_GUEST")
+// sourceDir is this package's folder, where the guest's source lies too; or the
+// one named by HEADROOM_LAB_SOURCE, where the checkout has moved.
+func sourceDir() (string, error) {
+	dir := os.Getenv("HEADROOM_LAB_SOURCE")
 	if dir == "" {
 		_, file, _, _ := runtime.Caller(0)
-		dir = filepath.Join(filepath.Dir(file), "guest")
+		dir = filepath.Dir(file)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "main.go")); err != nil {
-		return "", fmt.Errorf("the guest's source is not there: set HEADROOM_LAB_GUEST to tests/lab/guest of a checkout: %w", err)
+	if _, err := os.Stat(filepath.Join(dir, "guest", "main.go")); err != nil {
+		return "", fmt.Errorf("the guest's source is not there: set HEADROOM_LAB_SOURCE to tests/lab of a checkout: %w", err)
 	}
 	return dir, nil
 }

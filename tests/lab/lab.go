@@ -120,7 +120,7 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if err := l.makeSwitch(); err != nil {
 		return err
 	}
-	source, err := guestSource()
+	source, err := sourceDir()
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (h *Host) StartLibvirtd(ctx context.Context) error {
 		return nil
 	}
 	// It goes to the background by itself, when it is ready.
-	if _, err := h.Exec(ctx, "libvirtd", "--listen", "--daemon", "--pid-file", libvirtdPid); err != nil {
+	if _, err := h.Exec(ctx, h.lab.state.Image.Reaper, "libvirtd", "--listen", "--daemon", "--pid-file", libvirtdPid); err != nil {
 		return fmt.Errorf("%w: see %s", err, h.Outside("/var/log/libvirt/libvirtd.log"))
 	}
 	_, err := h.Virsh(ctx, "list")

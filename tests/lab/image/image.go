@@ -1,7 +1,8 @@
-// Package image makes what the lab's guests boot: Debian's cloud kernel, and
-// an initramfs that holds the guest program and nothing else.
+// Package image makes what the lab's guests boot, Debian's cloud kernel and an
+// initramfs that holds the guest program and little else, and the one helper
+// program of its hosts.
 //
-// Both are kept under a cache folder, named by their contents, so that only
+// All are kept under a cache folder, named by their contents, so that only
 // the first lab of a machine pays for them. The kernel's package is fetched by
 // apt and unpacked, never installed.
 package image
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,14 +34,15 @@ var modules = []string{
 	"virtio_pci", "virtio_balloon",
 }
 
-// Image is the pair of files that QEMU loads.
+// Image is the paths of the files that QEMU loads, and of the hosts' reaper.
 type Image struct {
-	Kernel string // path of vmlinuz
-	Initrd string // path of the initramfs
+	Kernel string `json:"kernel"`
+	Initrd string `json:"initrd"`
+	Reaper string `json:"reaper"`
 }
 
-// Ensure finds the image in the cache or makes it. source is the folder of the
-// guest program inside the module. Concurrent callers wait for each other.
+// Ensure finds the files in the cache or makes them. source is the folder
+// tests/lab of the module. Concurrent callers wait for each other.
 func Ensure(ctx context.Context, source string) (Image, error) {
 	if err := os.MkdirAll(Dir, 0o755); err != nil {
 		return Image{}, err
@@ -53,11 +56,24 @@ func Ensure(ctx context.Context, source string) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("guest kernel: %w", err)
 	}
-	initrd, err := ensureInitrd(ctx, root, source)
+	guest, err := build(ctx, filepath.Join(source, "guest"))
+	if err != nil {
+		return Image{}, err
+	}
+	archive, err := pack(guest, root)
 	if err != nil {
 		return Image{}, fmt.Errorf("guest initramfs: %w", err)
 	}
-	return Image{Kernel: filepath.Join(root, "vmlinuz"), Initrd: initrd}, nil
+	initrd, err := keep("initrd", archive, 0o644)
+	if err != nil {
+		return Image{}, err
+	}
+	program, err := build(ctx, filepath.Join(source, "reaper"))
+	if err != nil {
+		return Image{}, err
+	}
+	reaper, err := keep("reaper", program, 0o755)
+	return Image{Kernel: filepath.Join(root, "vmlinuz"), Initrd: initrd, Reaper: reaper}, err
 }
 
 func lock(path string) (unlock func(), err error) {
@@ -146,38 +162,50 @@ func pick(from, to string) error {
 	return nil
 }
 
-// ensureInitrd builds the guest (Go's own build cache makes that cheap) and
-// packs it.
-func ensureInitrd(ctx context.Context, kernel, source string) (string, error) {
-	tmp, err := os.MkdirTemp(Dir, "guest-*.tmp")
+// build makes a static program; Go's own build cache makes that cheap.
+func build(ctx context.Context, source string) ([]byte, error) {
+	tmp, err := os.MkdirTemp(Dir, "build-*.tmp")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	bin := filepath.Join(tmp, "init")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
-	build.Dir = source
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=linux", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %w: %s", source, err, bytes.TrimSpace(out))
+	bin := filepath.Join(tmp, "bin")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOOS=linux", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build %s: %w: %s", source, err, bytes.TrimSpace(out))
 	}
-	archive, err := pack(bin, kernel)
+	return os.ReadFile(bin)
+}
+
+// keep puts contents into the cache under a name that they determine, and
+// removes those of a month ago.
+func keep(kind string, data []byte, mode os.FileMode) (string, error) {
+	sum := sha256.Sum256(data)
+	path := filepath.Join(Dir, kind+"-"+hex.EncodeToString(sum[:8]))
+	now := time.Now()
+	if os.Chtimes(path, now, now) == nil {
+		return path, nil
+	}
+	old, err := filepath.Glob(filepath.Join(Dir, kind+"-*"))
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(archive)
-	path := filepath.Join(Dir, "initrd-"+hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	for _, f := range old {
+		if info, err := os.Stat(f); err == nil && now.Sub(info.ModTime()) > 30*24*time.Hour {
+			os.Remove(f)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(tmp, "initrd"), archive, 0o644); err != nil {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
 		return "", err
 	}
-	return path, os.Rename(filepath.Join(tmp, "initrd"), path)
+	return path, os.Rename(tmp, path)
 }
 
 // pack is the archive: init, its console, and the modules.
-func pack(init, kernel string) ([]byte, error) {
+func pack(init []byte, kernel string) ([]byte, error) {
 	var buf bytes.Buffer
 	c := &cpioWriter{w: &buf}
 	for _, dir := range []string{"dev", "proc", "modules"} {
@@ -196,11 +224,7 @@ func pack(init, kernel string) ([]byte, error) {
 		}
 		c.entry("modules/"+filepath.Base(f), typeFile|0o644, [2]int{}, data)
 	}
-	data, err := os.ReadFile(init)
-	if err != nil {
-		return nil, err
-	}
-	c.entry("init", typeFile|0o755, [2]int{}, data)
+	c.entry("init", typeFile|0o755, [2]int{}, init)
 	err = c.close()
 	return buf.Bytes(), err
 }
