@@ -189,6 +189,15 @@ func (r *planning) feasible(vm *VM) ([]HostID, []RefusedDestination) {
 	return ok, refused
 }
 
+// anyFeasible says whether feasible would find a peer. It stops at the first
+// and words nothing: with 1000 peers the wording is what takes time.
+func (r *planning) anyFeasible(vm *VM) bool {
+	need := NeedOf(*vm, *r.h)
+	return slices.ContainsFunc(r.peers, func(peer Peer) bool {
+		return peer.ID != r.h.ID && peer.Alive && !peer.Draining && slotsHold(peer.Free, &need, r.p.Classes) && len(r.against(vm, &need, &peer)) == 0
+	})
+}
+
 // refusedBy records refused destinations, bounded.
 func (r *planning) refusedBy(refused []RefusedDestination) {
 	r.d.RefusedKinds = map[Kind]int{}

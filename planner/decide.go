@@ -210,14 +210,15 @@ func (r *planning) keep(options []candidate) {
 
 // propose makes the decision for one VM, if any peer is feasible.
 func (r *planning) propose(o *candidate) bool {
-	feasible, refused := r.feasible(o.vm)
-	if len(feasible) == 0 {
-		if r.d.RefusedKinds == nil {
-			r.refusedBy(refused) // of the VM that should leave first
-		}
+	// The record keeps the reasons of the first VM tried, or of the proposed one.
+	if r.d.RefusedKinds != nil && !r.anyFeasible(o.vm) {
 		return false
 	}
+	feasible, refused := r.feasible(o.vm)
 	r.refusedBy(refused)
+	if len(feasible) == 0 {
+		return false
+	}
 	need := NeedOf(*o.vm, *r.h)
 	r.d.VM, r.d.VMName, r.d.Need = o.VM, o.Name, &need
 	r.d.Feasible = len(feasible)

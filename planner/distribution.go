@@ -1,9 +1,6 @@
 package planner
 
-import (
-	"headroom/predict"
-	"math"
-)
+import "headroom/predict"
 
 // A forecast is five quantiles; everything below reads them as one continuous,
 // piecewise linear distribution. Beyond 0.99 the last segment is continued, and
@@ -11,23 +8,31 @@ import (
 
 // knots returns the distribution's corner points.
 func knots(q predict.Quantiles) (u, x [levels + 2]float64) {
-	x[0] = math.Max(0, q[0]-2*(q[1]-q[0]))
+	x[0] = lowest(&q)
 	for i := range q {
 		u[i+1], x[i+1] = predict.Levels[i], q[i]
 	}
-	last := levels - 1
-	slope := (q[last] - q[last-1]) / (predict.Levels[last] - predict.Levels[last-1])
-	u[levels+1] = 1
-	x[levels+1] = q[last] + slope*(1-predict.Levels[last])
+	u[levels+1], x[levels+1] = 1, highest(&q)
 	return u, x
+}
+
+// lowest is the value below which the distribution never falls.
+func lowest(q *predict.Quantiles) float64 { return max(0, q[0]-2*(q[1]-q[0])) }
+
+// tailShare is how far the last segment is continued, as a share of itself.
+var tailShare = (1 - predict.Levels[levels-1]) / (predict.Levels[levels-1] - predict.Levels[levels-2])
+
+// highest is the value that the distribution never exceeds.
+func highest(q *predict.Quantiles) float64 {
+	return q[levels-1] + tailShare*(q[levels-1]-q[levels-2])
 }
 
 // expectedExcess is E[max(0, X-c)], the demand that a capacity of c leaves unserved.
 func expectedExcess(q predict.Quantiles, c float64) float64 {
-	u, x := knots(q)
-	if x[len(x)-1] <= c {
+	if highest(&q) <= c {
 		return 0
 	}
+	u, x := knots(q)
 	var sum float64
 	for i := 1; i < len(u); i++ {
 		w, a, b := u[i]-u[i-1], x[i-1]-c, x[i]-c
@@ -42,12 +47,21 @@ func expectedExcess(q predict.Quantiles, c float64) float64 {
 	return sum
 }
 
-// mean is the expectation of the distribution.
-func mean(q predict.Quantiles) float64 {
-	u, x := knots(q)
-	var sum float64
+// segmentWeights are the weights of the knots in the mean, from the lowest on.
+var segmentWeights = func() (w [levels + 2]float64) {
+	u := append(append([]float64{0}, predict.Levels[:]...), 1)
 	for i := 1; i < len(u); i++ {
-		sum += (u[i] - u[i-1]) * (x[i-1] + x[i]) / 2
+		w[i-1] += (u[i] - u[i-1]) / 2
+		w[i] += (u[i] - u[i-1]) / 2
+	}
+	return w
+}()
+
+// mean is the expectation of the distribution.
+func mean(q *predict.Quantiles) float64 {
+	sum := segmentWeights[0]*lowest(q) + segmentWeights[levels+1]*highest(q)
+	for i := range q {
+		sum += segmentWeights[i+1] * q[i]
 	}
 	return sum
 }

@@ -177,6 +177,7 @@ type source struct {
 	p        *Policy
 	grid     grid
 	load     *load
+	scratch  *load
 	usable   Cores
 	without  []float64 // expected unserved core-seconds per step
 	total    float64
@@ -186,7 +187,7 @@ type source struct {
 
 func newSource(h *Host, p *Policy) *source {
 	g := h.grid()
-	s := &source{h: h, p: p, grid: g, load: h.planned(g), usable: h.usable().CPU}
+	s := &source{h: h, p: p, grid: g, load: h.planned(g), scratch: newLoad(g, h.correlation()), usable: h.usable().CPU}
 	s.without = s.load.unserved(s.usable, nil)
 	s.total = total(s.without)
 	s.contends = s.load.contention(s.usable, p.ContentionProbability)
@@ -235,18 +236,21 @@ func (s *source) leaving(vm *VM, to HostID) Evaluation {
 	e.Cost.Bytes, e.Cost.Converges = uint64(plan.bytes), plan.convergent
 	e.Refusals = append(e.Refusals, plan.refusals...)
 
-	d := NeedOf(*vm, *s.h).CPU
+	d, measured := vm.need()
 	e.Source.Without = CoreSeconds(s.total)
 	e.Source.With = e.Source.Without
-	if vm.unmeasured() == "" {
-		s.load.remove(&d)
-		after := s.load.unserved(s.usable, make([]float64, 0, s.grid.n))
-		s.load.add(&d)
+	if measured {
+		s.scratch.set(s.load)
+		s.scratch.remove(&d)
+		after := s.scratch.unserved(s.usable, make([]float64, 0, s.grid.n))
 		e.Residual = CoreSeconds(total(after))
 		e.Source.With = CoreSeconds(s.blend(s.without, after, s.lead(plan.time)))
 	}
 	e.Gain = e.Source.Without - e.Source.With
 	s.copyTerms(&e.Cost, &plan, &d)
+	if measured {
+		s.spreadTerm(&e.Cost, &d)
+	}
 	s.riskTerms(&e.Cost, vm, &plan, to)
 	return e
 }
@@ -281,12 +285,17 @@ func (s *source) copyTerms(c *Cost, plan *copyPlan, d *Demand) {
 		"paused for %s with a demand of up to %.2f cores", round(plan.blackout), peak)
 }
 
+func (s *source) spreadTerm(c *Cost, d *Demand) {
+	median, high := d.Peak[0], p90(d.Peak)
+	if median <= 0 {
+		return
+	}
+	spread := (high - median) / median
+	c.add(groupRisk, "spread", CoreSeconds(s.p.RiskSpread*min(1, spread)), "p90 of the VM's peak is %.0f %% above its median", 100*spread)
+}
+
 func (s *source) riskTerms(c *Cost, vm *VM, plan *copyPlan, to HostID) {
 	p := s.p
-	if q := vm.CPU.Peak; vm.unmeasured() == "" && q[0] > 0 {
-		spread := math.Min(1, (p90(q)-q[0])/q[0])
-		c.add(groupRisk, "spread", CoreSeconds(p.RiskSpread*spread), "p90 of the VM's peak is %.0f %% above its median", 100*(p90(q)-q[0])/q[0])
-	}
 	if n := s.h.Learned.failures(vm.ID, to); n > 0 {
 		c.add(groupRisk, "failures", CoreSeconds(p.RiskFailure*float64(n)), "%d failed in the last 24 h", n)
 	}

@@ -34,9 +34,9 @@ type stepSum struct {
 	dev, dev2        [levels]float64
 }
 
-func (s *stepSum) add(q predict.Quantiles, sign float64) {
+func (s *stepSum) add(q *predict.Quantiles, sign float64) {
 	med := q[0]
-	skew := math.Max(0, mean(q)-med)
+	skew := max(0, mean(q)-med)
 	s.med += sign * med
 	s.skew += sign * skew
 	s.skew2 += sign * skew * skew
@@ -49,12 +49,12 @@ func (s *stepSum) add(q predict.Quantiles, sign float64) {
 
 // centre is the median of the sum. The rounding left by removals is clamped.
 func (s *stepSum) centre() float64 {
-	c := s.med + s.skew - math.Sqrt(math.Max(0, s.skew2))
-	return math.Max(0, c)
+	c := s.med + s.skew - math.Sqrt(max(0, s.skew2))
+	return max(0, c)
 }
 
 func (s *stepSum) deviation(i int, rho float64) float64 {
-	v := (1-rho)*math.Max(0, s.dev2[i]) + rho*s.dev[i]*s.dev[i]
+	v := (1-rho)*max(0, s.dev2[i]) + rho*s.dev[i]*s.dev[i]
 	return math.Sqrt(v)
 }
 
@@ -64,7 +64,7 @@ func (s *stepSum) quantiles(rho float64) predict.Quantiles {
 	for i := range q {
 		q[i] = c + s.deviation(i, rho)
 		if i > 0 {
-			q[i] = math.Max(q[i], q[i-1])
+			q[i] = max(q[i], q[i-1])
 		}
 	}
 	return q
@@ -87,11 +87,17 @@ func newLoad(g grid, rho float64) *load {
 
 // at returns the demand in step h of g. A demand of another time base counts
 // with its peak in every step, which errs on the safe side.
-func (d *Demand) at(g grid, h int) predict.Quantiles {
+func (d *Demand) at(g grid, h int) *predict.Quantiles {
 	if d.Step == g.step && h < len(d.Steps) {
-		return d.Steps[h]
+		return &d.Steps[h]
 	}
-	return d.Peak
+	return &d.Peak
+}
+
+// set makes l a copy of o, which has the same grid.
+func (l *load) set(o *load) {
+	copy(l.steps, o.steps)
+	l.peak, l.rho = o.peak, o.rho
 }
 
 func (l *load) add(d *Demand)    { l.apply(d, 1) }
@@ -102,14 +108,14 @@ func (l *load) apply(d *Demand, sign float64) {
 	for h := range l.steps {
 		q := d.at(l.grid, h)
 		l.steps[h].add(q, sign)
-		top = math.Max(top, q[0])
+		top = max(top, q[0])
 	}
 	if l.grid.n == 0 {
 		top = d.Peak[0]
 		l.peak.med += sign * top
 	}
 	for i, v := range d.Peak {
-		e := math.Max(0, v-top)
+		e := max(0, v-top)
 		l.peak.dev[i] += sign * e
 		l.peak.dev2[i] += sign * e * e
 	}
@@ -117,18 +123,18 @@ func (l *load) apply(d *Demand, sign float64) {
 
 // peakQuantiles is the distribution of the highest demand over the horizon.
 func (l *load) peakQuantiles() predict.Quantiles {
-	top := math.Max(0, l.peak.med)
+	top := max(0, l.peak.med)
 	var floor, q predict.Quantiles
 	for h := range l.steps {
-		top = math.Max(top, l.steps[h].centre())
+		top = max(top, l.steps[h].centre())
 		for i, v := range l.steps[h].quantiles(l.rho) {
-			floor[i] = math.Max(floor[i], v)
+			floor[i] = max(floor[i], v)
 		}
 	}
 	for i := range q {
-		q[i] = math.Max(floor[i], top+l.peak.deviation(i, l.rho))
+		q[i] = max(floor[i], top+l.peak.deviation(i, l.rho))
 		if i > 0 {
-			q[i] = math.Max(q[i], q[i-1])
+			q[i] = max(q[i], q[i-1])
 		}
 	}
 	return q
@@ -169,7 +175,7 @@ func (vm *VM) demand() Demand {
 	top := float64(Cores(vm.VCPUs) + sideThreads)
 	highest := d.Peak[levels-1]
 	for _, q := range d.Steps {
-		highest = math.Max(highest, q[levels-1])
+		highest = max(highest, q[levels-1])
 	}
 	if highest <= top {
 		return d
@@ -185,7 +191,7 @@ func (vm *VM) demand() Demand {
 
 func clip(q predict.Quantiles, top float64) predict.Quantiles {
 	for i := range q {
-		q[i] = math.Min(q[i], top)
+		q[i] = min(q[i], top)
 	}
 	return q
 }

@@ -44,16 +44,20 @@ func NeedOf(vm VM, src Host) Need {
 		Pin: vm.Policy.Pin, AntiAffinity: vm.Policy.AntiAffinity, Partners: vm.Policy.Partners,
 		Drain: src.Draining,
 	}
-	if vm.unmeasured() == "" {
-		n.CPU = vm.demand()
-	} else {
-		n.CPU = constantDemand(float64(vm.VCPUs))
-	}
+	n.CPU, _ = vm.need()
 	if vm.Mem.Ready && vm.Mem.Peak.Known() {
 		d := demandOf(&vm.Mem)
 		n.Mem = &d
 	}
 	return n
+}
+
+// need is the CPU demand that a destination must serve, and whether it was measured.
+func (vm *VM) need() (Demand, bool) {
+	if vm.unmeasured() != "" {
+		return constantDemand(float64(vm.VCPUs)), false
+	}
+	return vm.demand(), true
 }
 
 // MakeOffer answers a probe for need on host h: headroom less leases less

@@ -112,7 +112,7 @@ func TestExpectedExcess(t *testing.T) {
 			t.Errorf("normal demand, capacity at z=%v: %.3f unserved, exact %.3f", z, got, want)
 		}
 	}
-	if got := mean(normal); math.Abs(got-10) > 0.1 {
+	if got := mean(&normal); math.Abs(got-10) > 0.1 {
 		t.Errorf("mean of a normal demand around 10: %v", got)
 	}
 }
