@@ -120,7 +120,7 @@ func TestStateContinues(t *testing.T) {
 		// Some of the members speak, or search, only after hundreds of samples.
 		rng := rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed")))
 		level := 1.0
-		for range rapid.IntRange(0, 1200).Draw(t, "before") {
+		for range rapid.IntRange(0, 700).Draw(t, "before") {
 			level = math.Max(0, level+0.1*rng.NormFloat64())
 			a.Observe(noisy(rng, level, 0.05))
 		}

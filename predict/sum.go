@@ -123,16 +123,23 @@ func sumPeak(fs []Forecast, steps, parts []Quantiles, rho [][]float64) (out Quan
 	return out
 }
 
-// mean of the distribution: straight lines between the quantiles; the lower
-// half, which is not forecast, mirrors the upper one as far as zero allows.
+// mean of the distribution, with straight lines between the quantiles. The
+// lower half is not forecast: it is taken as that of a normal distribution of
+// the scale that the 0.75 quantile shows, and narrower by as much as the upper
+// half is more skewed than a normal one, since demand that bursts upwards does
+// not burst downwards.
 func (q *Quantiles) mean() float64 {
+	near, far := q[1]-q[0], q[2]-q[0]
+	narrow := 1.0
+	if far > 0 {
+		narrow = min(1, math.Pow(near/far*gaussian[2]/gaussian[1], 2.5))
+	}
+	low := func(i int) float64 { return max(0, q[0]-near/gaussian[1]*narrow*gaussian[i]) }
 	var sum float64
 	for i := 1; i < len(q); i++ {
 		width := Levels[i] - Levels[i-1]
-		sum += width * (q[i] + q[i-1]) / 2
-		low, high := max(0, 2*q[0]-q[i]), max(0, 2*q[0]-q[i-1])
-		sum += width * (low + high) / 2
+		sum += width * (q[i] + q[i-1] + low(i) + low(i-1)) / 2
 	}
-	rest := 1 - Levels[len(Levels)-1]
-	return sum + rest*q[4] + rest*max(0, 2*q[0]-q[4])
+	top := len(q) - 1
+	return sum + (1-Levels[top])*(q[top]+low(top))
 }
