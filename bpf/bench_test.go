@@ -109,7 +109,7 @@ var benchVMs []*helper
 func benchTargets(b *testing.B, n int) []Target {
 	b.Helper()
 	for len(benchVMs) < n {
-		h := launch(b)
+		h := launch(b, "threads")
 		h.do("fill", strconv.Itoa(benchThreads))
 		benchVMs = append(benchVMs, h)
 	}
@@ -118,4 +118,34 @@ func benchTargets(b *testing.B, n int) []Target {
 		targets[i] = Target{ID: strconv.Itoa(i), PID: benchVMs[i].pid()}
 	}
 	return targets
+}
+
+// BenchmarkSwitch hands a byte to and fro between two threads of one CPU, with
+// and without the wait-tail hook: two switches an operation.
+func BenchmarkSwitch(b *testing.B) {
+	for _, on := range []bool{false, true, false, true} {
+		b.Run("hook="+strconv.FormatBool(on), func(b *testing.B) {
+			s := open(b, TierSyscall)
+			if on {
+				if err := s.Enable(FeatureWaitTail); err != nil {
+					skipOr(b, "%v", err)
+				}
+			}
+			h := launch(b, "threads")
+			b.Cleanup(h.kill)
+			for _, name := range []string{"CPU 0/KVM", "CPU 1/KVM"} {
+				h.start(name)
+				h.do("share", name, "0")
+			}
+			if err := s.SetTargets([]Target{{ID: "vm", PID: h.pid()}}); err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			cpu, err := time.ParseDuration(h.do("pingpong", "CPU 0/KVM", "CPU 1/KVM", strconv.Itoa(b.N)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(cpu)/float64(b.N)/2, "cpu-ns/switch")
+		})
+	}
 }

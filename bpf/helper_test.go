@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "threads":
 		helperThreads(os.Stdin, os.Stdout)
+	case "vm":
+		helperVM(os.Stdin, os.Stdout)
 	case "tiers":
 		helperTiers(os.Stdout)
 	}
@@ -47,6 +49,9 @@ func TestMain(m *testing.M) {
 //	stop NAME      it ends
 //	write PATH     it writes and syncs one MiB to a new file
 //	fill N         sleeping threads until the process has N
+//	pingpong A B N threads A and B hand a byte to and fro N times; answers the
+//	               CPU time used
+//	share NAME CPU it may run on that CPU alone
 func helperThreads(in io.Reader, out io.Writer) {
 	threads := map[string]chan func(){}
 	lines := bufio.NewScanner(in)
@@ -68,6 +73,19 @@ func helperThreads(in io.Reader, out io.Writer) {
 			close(threads[word[1]])
 		case "write":
 			helperWrite(word[1])
+		case "share":
+			cpu, _ := strconv.Atoi(word[2])
+			done := make(chan error)
+			threads[word[1]] <- func() {
+				var set unix.CPUSet
+				set.Set(cpu)
+				done <- unix.SchedSetaffinity(0, &set)
+			}
+			<-done
+		case "pingpong":
+			n, _ := strconv.Atoi(word[3])
+			fmt.Fprintln(out, helperPingPong(threads[word[1]], threads[word[2]], n))
+			continue
 		case "fill":
 			n, _ := strconv.Atoi(word[1])
 			for len(tids(os.Getpid())) < n {
@@ -96,6 +114,32 @@ func helperSpin(d time.Duration) {
 	}
 }
 
+func helperPingPong(a, b chan func(), n int) time.Duration {
+	var to, fro [2]int
+	if unix.Pipe(to[:]) != nil || unix.Pipe(fro[:]) != nil {
+		panic("no pipe")
+	}
+	start := clock(unix.CLOCK_PROCESS_CPUTIME_ID)
+	done := make(chan bool)
+	a <- func() {
+		buf := make([]byte, 1)
+		for range n {
+			unix.RawSyscall(unix.SYS_WRITE, uintptr(to[1]), uintptr(ptr(buf)), 1)
+			unix.RawSyscall(unix.SYS_READ, uintptr(fro[0]), uintptr(ptr(buf)), 1)
+		}
+		close(done)
+	}
+	b <- func() {
+		buf := make([]byte, 1)
+		for range n {
+			unix.RawSyscall(unix.SYS_READ, uintptr(to[0]), uintptr(ptr(buf)), 1)
+			unix.RawSyscall(unix.SYS_WRITE, uintptr(fro[1]), uintptr(ptr(buf)), 1)
+		}
+	}
+	<-done
+	return clock(unix.CLOCK_PROCESS_CPUTIME_ID) - start
+}
+
 func helperWrite(path string) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -118,18 +162,20 @@ type helper struct {
 	lines *bufio.Scanner
 }
 
-func startHelper(t testing.TB) *helper {
+func startHelper(t testing.TB) *helper { return startHelperAs(t, "threads") }
+
+func startHelperAs(t testing.TB, what string) *helper {
 	t.Helper()
-	h := launch(t)
+	h := launch(t, what)
 	t.Cleanup(h.kill)
 	return h
 }
 
 // launch starts a helper that ends when its input closes, with this process.
-func launch(t testing.TB) *helper {
+func launch(t testing.TB, what string) *helper {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), helperEnv+"=threads", "GOMAXPROCS=2", "GOGC=off")
+	cmd.Env = append(os.Environ(), helperEnv+"="+what, "GOMAXPROCS=2", "GOGC=off")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"os"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"headroom/bpf/internal/kern"
 )
@@ -21,6 +19,12 @@ const (
 	walksPerTarget = 2
 )
 
+// tierNeeds says what the kernel must have, by the mainline version that has it.
+var tierNeeds = map[Tier]string{
+	TierSyscall: "BTF and the task iterator kfuncs in syscall programs (mainline 6.10 or a backport)",
+	TierIter:    "BTF and the task iterator (mainline 5.8 or a backport)",
+}
+
 // kernelReader is tiers A and B: a BPF program copies the counters of all
 // threads into memory mapped here.
 type kernelReader struct {
@@ -28,15 +32,15 @@ type kernelReader struct {
 	objects kern.SamplerObjects
 	iter    *link.Iter
 
-	maps     [][]byte
-	header   *kern.SamplerPass
-	walks    []kern.SamplerWalk
-	threads  []kern.SamplerThread
-	inFilter []uint32 // keys in the tgid filter of tier B
-	page     uint64
-	clock    schedClock
-	have     uint32
-	buf      [64]byte
+	memory  mappings
+	header  *kern.SamplerPass
+	walks   []kern.SamplerWalk
+	threads []kern.SamplerThread
+	filter  filter[uint32] // tier B: walk by tgid
+	page    uint64
+	clock   schedClock
+	have    uint32
+	buf     [64]byte
 }
 
 func openKernel(tier Tier, maxTargets int) (*kernelReader, error) {
@@ -53,7 +57,7 @@ func openKernel(tier Tier, maxTargets int) (*kernelReader, error) {
 
 	k := &kernelReader{tier: tier, page: uint64(os.Getpagesize())}
 	if err := k.load(spec); err != nil {
-		return nil, errors.Join(explainLoad(tier, err), k.close())
+		return nil, errors.Join(explainLoad(tierNeeds[tier], err), k.close())
 	}
 	return k, nil
 }
@@ -81,6 +85,7 @@ func (k *kernelReader) load(spec *ebpf.CollectionSpec) error {
 			return err
 		}
 		k.objects.SampleTasks, *maps = o.Tasks, o.SamplerMaps
+		k.filter.m = maps.Tgids
 		iter, err := link.AttachIter(link.IterOptions{Program: o.Tasks})
 		if err != nil {
 			return err
@@ -93,29 +98,15 @@ func (k *kernelReader) load(spec *ebpf.CollectionSpec) error {
 func (k *kernelReader) mapMemory() error {
 	var err error
 	var headers []kern.SamplerPass
-	if headers, err = mapArray[kern.SamplerPass](k, k.objects.Passes); err != nil {
+	if headers, err = mapArray[kern.SamplerPass](&k.memory, k.objects.Passes); err != nil {
 		return err
 	}
 	k.header = &headers[0]
-	if k.walks, err = mapArray[kern.SamplerWalk](k, k.objects.Walks); err != nil {
+	if k.walks, err = mapArray[kern.SamplerWalk](&k.memory, k.objects.Walks); err != nil {
 		return err
 	}
-	k.threads, err = mapArray[kern.SamplerThread](k, k.objects.Threads)
+	k.threads, err = mapArray[kern.SamplerThread](&k.memory, k.objects.Threads)
 	return err
-}
-
-// mapArray maps an array map's values. Their stride is the size rounded up to
-// 8, which Go's layout of T equals: every T here ends on 8 bytes.
-func mapArray[T any](k *kernelReader, m *ebpf.Map) ([]T, error) {
-	n := int(m.MaxEntries())
-	size := n * int(m.ValueSize())
-	page := os.Getpagesize()
-	mem, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map BPF array: %w", err)
-	}
-	k.maps = append(k.maps, mem)
-	return unsafe.Slice((*T)(unsafe.Pointer(&mem[0])), n), nil
 }
 
 func (k *kernelReader) assign(walks []*walk) error {
@@ -132,22 +123,13 @@ func (k *kernelReader) assign(walks []*walk) error {
 	if k.tier != TierIter {
 		return nil
 	}
-	for _, pid := range k.inFilter {
-		if err := k.objects.Tgids.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("empty the filter of the task iterator: %w", err)
-		}
-	}
-	k.inFilter = k.inFilter[:0]
+	want := make(map[uint32]uint32, len(walks))
 	for i, w := range walks {
-		if w.gone != "" {
-			continue
+		if w.gone == "" {
+			want[uint32(w.pid)] = uint32(i)
 		}
-		if err := k.objects.Tgids.Put(uint32(w.pid), uint32(i)); err != nil {
-			return fmt.Errorf("fill the filter of the task iterator: %w", err)
-		}
-		k.inFilter = append(k.inFilter, uint32(w.pid))
 	}
-	return nil
+	return k.filter.set(want)
 }
 
 func (k *kernelReader) pass(walks []*walk) (time.Duration, error) {
@@ -234,38 +216,9 @@ func (k *kernelReader) absent() []Absence {
 }
 
 func (k *kernelReader) close() error {
-	var errs []error
-	for _, mem := range k.maps {
-		errs = append(errs, unix.Munmap(mem))
-	}
-	k.maps = nil
+	errs := []error{k.memory.close()}
 	if k.iter != nil {
 		errs = append(errs, k.iter.Close())
 	}
 	return errors.Join(append(errs, k.objects.Close())...)
-}
-
-// explainLoad types an error of loading and says how to get the tier.
-func explainLoad(tier Tier, err error) error {
-	switch {
-	// The verifier says EINVAL too for what only one of the two rights allows.
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), !mayLoad():
-		return fmt.Errorf("%w: give the agent CAP_BPF and CAP_PERFMON: %w", ErrNotPermitted, err)
-	case errors.Is(err, ebpf.ErrNotSupported) && tier == TierSyscall:
-		return fmt.Errorf("%w: needs BTF and the task iterator kfuncs in syscall programs (mainline 6.10 or a backport): %w", ErrNotSupported, err)
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Errorf("%w: needs BTF and the task iterator (mainline 5.8 or a backport): %w", ErrNotSupported, err)
-	}
-	return err
-}
-
-// mayLoad tells whether this thread has the rights that loading needs.
-func mayLoad() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if err := unix.Capget(&header, &sets[0]); err != nil {
-		return true // let the kernel's own answer stand
-	}
-	has := func(right int) bool { return sets[right/32].Effective&(1<<(right%32)) != 0 }
-	return has(unix.CAP_SYS_ADMIN) || has(unix.CAP_BPF) && has(unix.CAP_PERFMON)
 }

@@ -275,14 +275,36 @@ func TestQuotaShowsAsWait(t *testing.T) {
 // the test.
 func limitCPU(t *testing.T, h *helper, percent int) string {
 	t.Helper()
-	dir := fmt.Sprintf("/sys/fs/cgroup/cpu/headroom-test-%d", h.pid())
 	quota := map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": strconv.Itoa(percent * 1000)}
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		dir = fmt.Sprintf("/sys/fs/cgroup/headroom-test-%d", h.pid())
+	if unified() {
 		quota = map[string]string{"cpu.max": strconv.Itoa(percent*1000) + " 100000"}
 	}
+	dir := newCgroup(t, h, "cpu")
+	for file, text := range quota {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err != nil {
+			skipOr(t, "no CPU quota here: %v", err)
+		}
+	}
+	return dir
+}
+
+// unified tells whether the machine has cgroup v2 alone.
+func unified() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}
+
+// newCgroup puts a helper into a cgroup of its own that goes away with the
+// test.
+func newCgroup(t *testing.T, h *helper, controller string) string {
+	t.Helper()
+	root := "/sys/fs/cgroup"
+	if !unified() {
+		root = filepath.Join(root, controller)
+	}
+	dir := filepath.Join(root, fmt.Sprintf("headroom-test-%d", h.pid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		skipOr(t, "no cgroup with a CPU controller: %v", err)
+		skipOr(t, "no cgroup with the controller %s: %v", controller, err)
 	}
 	t.Cleanup(func() {
 		h.kill()
@@ -290,11 +312,6 @@ func limitCPU(t *testing.T, h *helper, percent int) string {
 			t.Errorf("cgroup is left behind: %v", err)
 		}
 	})
-	for file, text := range quota {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err != nil {
-			skipOr(t, "no CPU quota here: %v", err)
-		}
-	}
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(h.pid())), 0); err != nil {
 		t.Fatal(err)
 	}

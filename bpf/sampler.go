@@ -71,6 +71,9 @@ type Sampler struct {
 
 	vms   []*vm
 	walks []*walk
+	// slots has each VM at its index in the memory of the features' programs.
+	slots    []*vm
+	features [len(featureOrder)]feature
 
 	// absent has the lists that samples share, by the lacks of the VM.
 	absent [lackAll + 1][]Absence
@@ -90,7 +93,7 @@ func Open(opts Options) (*Sampler, error) {
 	if len(opts.Tiers) == 0 {
 		opts.Tiers = []Tier{TierSyscall, TierIter, TierProcfs}
 	}
-	s := &Sampler{opts: opts}
+	s := newSampler(opts)
 	var errs []error
 	for _, tier := range opts.Tiers {
 		r, err := openTier(tier, opts)
@@ -103,6 +106,14 @@ func Open(opts Options) (*Sampler, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("no way to sample processes: %w", errors.Join(errs...))
+}
+
+func newSampler(opts Options) *Sampler {
+	s := &Sampler{opts: opts, slots: make([]*vm, opts.MaxTargets)}
+	for i := range s.features {
+		s.features[i].why = errNotEnabled
+	}
+	return s
 }
 
 func (s *Sampler) use(tier Tier, r reader) {
@@ -187,16 +198,12 @@ func (s *Sampler) SetTargets(targets []Target) error {
 	if len(targets) > s.opts.MaxTargets {
 		return fmt.Errorf("%w: %d, the limit is %d: raise MaxTargets", ErrTooManyTargets, len(targets), s.opts.MaxTargets)
 	}
+	if err := unique(targets); err != nil {
+		return err
+	}
 	known := make(map[string]*vm, len(s.vms))
 	for _, v := range s.vms {
 		known[v.target.ID] = v
-	}
-	named := make(map[string]bool, len(targets))
-	for _, t := range targets {
-		if named[t.ID] {
-			return fmt.Errorf("%w: %q", ErrDuplicateTarget, t.ID)
-		}
-		named[t.ID] = true
 	}
 	vms := make([]*vm, 0, len(targets))
 	for _, t := range targets {
@@ -211,14 +218,41 @@ func (s *Sampler) SetTargets(targets []Target) error {
 		vms = append(vms, v)
 	}
 	for _, v := range known {
+		s.slots[v.slot] = nil
 		v.close()
 	}
 	s.vms = vms
+	s.giveSlots()
 	s.walks = s.walks[:0]
 	for _, v := range vms {
 		s.walks = append(s.walks, v.walks...)
 	}
+	s.assignFeatures()
 	return s.reader.assign(s.walks)
+}
+
+func unique(targets []Target) error {
+	seen := make(map[string]bool, len(targets))
+	for _, t := range targets {
+		if seen[t.ID] {
+			return fmt.Errorf("%w: %q", ErrDuplicateTarget, t.ID)
+		}
+		seen[t.ID] = true
+	}
+	return nil
+}
+
+// giveSlots gives each new VM a free slot. There are as many as VMs allowed.
+func (s *Sampler) giveSlots() {
+	free := 0
+	for _, v := range s.vms {
+		if v.slot < 0 {
+			for s.slots[free] != nil {
+				free++
+			}
+			v.slot, s.slots[free] = free, v
+		}
+	}
 }
 
 // Sample makes one pass over all targets and returns their samples in the
@@ -238,6 +272,7 @@ func (s *Sampler) Sample(dst []Sample) ([]Sample, error) {
 	if err != nil {
 		return dst, fmt.Errorf("sample with tier %s: %w", s.tier, err)
 	}
+	s.passFeatures()
 	dst = slices.Grow(dst, len(s.vms))[:len(s.vms)]
 	for i, v := range s.vms {
 		s.fill(&dst[i], v, at)
@@ -297,5 +332,9 @@ func (s *Sampler) Close() error {
 		v.close()
 	}
 	s.vms, s.walks = nil, nil
-	return s.reader.close()
+	errs := []error{s.reader.close()}
+	for i := range s.features {
+		errs = append(errs, s.features[i].stop(ErrClosed))
+	}
+	return errors.Join(errs...)
 }

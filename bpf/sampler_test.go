@@ -46,7 +46,7 @@ func reads(name string, cpu uint64) func(*walk) {
 }
 
 func fakeSampler(f *fakeReader) *Sampler {
-	s := &Sampler{opts: Options{MaxTargets: 3, ProcRoot: "/proc"}}
+	s := newSampler(Options{MaxTargets: 3, ProcRoot: "/proc"})
 	s.use(TierProcfs, f)
 	return s
 }

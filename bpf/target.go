@@ -30,10 +30,13 @@ type vm struct {
 	retired totals
 	seen    bool
 	since   time.Duration
+	// slot is the VM's place in the memory of the features' programs, -1 for
+	// none yet.
+	slot int
 }
 
 func newVM(t Target) *vm {
-	v := &vm{target: t, walks: []*walk{{pid: t.PID, pidfd: -1, gone: "the VM has no process"}}}
+	v := &vm{target: t, slot: -1, walks: []*walk{{pid: t.PID, pidfd: -1, gone: "the VM has no process"}}}
 	if t.PID > 0 {
 		v.walks[0] = openWalk(t.PID)
 	}

@@ -18,6 +18,9 @@ typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
 typedef __s64 s64;
+typedef _Bool bool;
+#define true 1
+#define false 0
 
 #define TASK_COMM_LEN 16
 

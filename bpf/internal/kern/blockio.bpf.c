@@ -1,0 +1,120 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Block requests by cgroup, with their latency, from one hook. The kernel has
+ * stamped the request's start already and knows whose it is, so nothing need
+ * be kept between start and end.
+ */
+#include "histogram.h"
+
+char LICENSE[] SEC("license") = "GPL"; /* see sampler.bpf.c */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+
+struct bio {
+	struct blkcg_gq *bi_blkg;
+};
+
+struct request {
+	u32 cmd_flags;
+	struct bio *bio;
+	u64 start_time_ns;
+};
+
+#pragma clang attribute pop
+
+#define REQ_OP_MASK 0xff
+#define REQ_OP_READ 0
+#define REQ_OP_WRITE 1
+
+struct direction {
+	u64 ops;
+	u64 bytes;
+	u64 time;    /* ns, of the requests timed */
+	u64 untimed; /* requests of queues that keep no iostats */
+	u64 latency[BUCKETS];
+};
+
+struct blockio {
+	struct direction read, write;
+};
+
+/* cgroup id -> slot */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, u64);
+	__type(value, u32);
+} cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct blockio);
+} slots SEC(".maps");
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(block_rq_complete, struct request *rq, int error, unsigned int bytes)
+{
+	u32 op = rq->cmd_flags & REQ_OP_MASK, bucket;
+	struct direction *d;
+	struct blkcg_gq *blkg;
+	struct blockio *b;
+	struct bio *bio;
+	u64 cgroup, start, time;
+	u32 *slot;
+
+	if (op != REQ_OP_READ && op != REQ_OP_WRITE)
+		return 0;
+	bio = rq->bio;
+	if (!bio)
+		return 0;
+	blkg = bio->bi_blkg;
+	if (!blkg)
+		return 0;
+	cgroup = blkg->blkcg->css.cgroup->kn->id;
+	slot = bpf_map_lookup_elem(&cgroups, &cgroup);
+	if (!slot)
+		return 0;
+	b = bpf_map_lookup_elem(&slots, slot);
+	if (!b)
+		return 0;
+	d = op == REQ_OP_READ ? &b->read : &b->write;
+	/* completions of one VM come on several CPUs at once */
+	__sync_fetch_and_add(&d->ops, 1);
+	__sync_fetch_and_add(&d->bytes, bytes);
+	start = rq->start_time_ns;
+	if (!start) {
+		__sync_fetch_and_add(&d->untimed, 1);
+		return 0;
+	}
+	time = bpf_ktime_get_ns() - start;
+	__sync_fetch_and_add(&d->time, time);
+	bucket = log2_us(time);
+	if (bucket < BUCKETS)
+		__sync_fetch_and_add(&d->latency[bucket], 1);
+	return 0;
+}
