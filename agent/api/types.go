@@ -176,6 +176,8 @@ type Slot struct {
 	Free        int       `json:"free"`
 	Probability float64   `json:"probability"`
 	Until       time.Time `json:"until"`
+	// Why says what stands against a further slot: cpu, memory, missing data.
+	Why string `json:"why,omitempty"`
 }
 
 // Member is one host of the cluster as gossip shows it.

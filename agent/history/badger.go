@@ -53,7 +53,7 @@ func openDatabase(dir string, tune tuning, log *slog.Logger) (db *database, err 
 	}
 	db = &database{DB: b, dir: dir, tune: tune}
 	if err := db.reserve(); err != nil {
-		return nil, errors.Join(err, b.Close())
+		return nil, errors.Join(err, db.close())
 	}
 	return db, nil
 }
@@ -157,8 +157,29 @@ func reserveFile(path string) error {
 	return classify(err)
 }
 
-// ready is asked before every write.
-func (db *database) ready() error { return checkFree(db.dir, db.tune.minFree) }
+// ready is asked before every write. Beside what is to stay free it wants the room
+// that Badger's next compaction takes while its input still stands: level 0 and the
+// level below it.
+func (db *database) ready() error {
+	need := db.tune.minFree
+	for _, level := range db.Levels() {
+		if level.Level == 0 || level.IsBaseLevel {
+			need += level.Size
+		}
+	}
+	return checkFree(db.dir, need)
+}
+
+// close closes the database and waits for its goroutines. Closing writes tables
+// through a memory map; when there is no room for them the database is only synced
+// and left to the end of the process: its logs hold everything, and the next opening
+// replays them.
+func (db *database) close() error {
+	if err := checkFree(db.dir, 3*db.tune.memTable); errors.Is(err, ErrDiskFull) {
+		return errors.Join(fmt.Errorf("close %s: the logs are kept for the next start: %w", db.dir, err), classify(db.Sync()))
+	}
+	return classify(db.DB.Close())
+}
 
 // allocated returns the disk blocks that the database takes, in bytes.
 func (db *database) allocated() int64 {

@@ -17,8 +17,10 @@
 // Consequences. Badger writes through memory maps, for which a full disk is a fatal
 // signal instead of an error. So nothing is written when less than [Options.MinFree]
 // is free: writes fail with [ErrDiskFull], and the agent stops new moves. Disk
-// blocks of the live logs are reserved beforehand for the same reason. A second
-// process on the same directory is refused with [ErrLocked].
+// blocks of the live logs are reserved beforehand for the same reason. What is left:
+// a program that takes all of MinFree within the moment in which Badger compacts
+// ends the agent, which then starts again from its logs. A second process on the
+// same directory is refused with [ErrLocked].
 //
 // Time is what the caller says ([Store.Append]) and what [Options.Now] returns; the
 // wall clock of the machine decides nothing. Samples that arrive late or twice are

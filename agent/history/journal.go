@@ -108,5 +108,7 @@ func (j *Journal) Each(fn func(key string, value []byte) error) error {
 	return errors.Join(classify(err), errors.Join(damaged...))
 }
 
-// Close closes the journal and waits for Badger's goroutines.
-func (j *Journal) Close() error { return classify(j.db.Close()) }
+// Close closes the journal and waits for Badger's goroutines. On a full disk it
+// returns ErrDiskFull; nothing is lost, but the directory stays locked until the
+// process ends.
+func (j *Journal) Close() error { return j.db.close() }

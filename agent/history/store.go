@@ -43,7 +43,7 @@ type Options struct {
 	Logger      *slog.Logger     // default slog.Default
 	Now         func() time.Time // default time.Now
 	SyncEvery   time.Duration    // how often written data is forced to the disk; default 10 s
-	MinFree     int64            // bytes; nothing is written below this much free space; default 64 MiB
+	MinFree     int64            // bytes that stay free beside the room for compaction; default 64 MiB
 	KeepRecords time.Duration    // age at which records are dropped; default 90 days
 	MaxRecords  int              // most records kept of one kind; default 20000
 	MaxVMs      int              // most VMs known at a time; default 16384
@@ -166,7 +166,7 @@ func Open(o Options) (*Store, error) {
 		s.steps = append(s.steps, int64(t.Step/time.Second))
 	}
 	if err := s.load(); err != nil {
-		return nil, fmt.Errorf("history: %w", errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("history: %w", errors.Join(err, db.close()))
 	}
 	return s, nil
 }
@@ -314,7 +314,8 @@ func (s *Store) report(err error) {
 }
 
 // Close flushes, syncs and closes. It waits for Badger's goroutines; the owner of
-// Run ends that first.
+// Run ends that first. On a full disk it returns ErrDiskFull; what was flushed is
+// kept, but the directory stays locked until the process ends.
 func (s *Store) Close() error {
 	flushErr := s.Flush()
 	s.flushing.Lock()
@@ -326,7 +327,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	return errors.Join(flushErr, classify(s.db.Sync()), classify(s.db.Close()))
+	return errors.Join(flushErr, classify(s.db.Sync()), s.db.close())
 }
 
 // Stats tells what the store holds and what went wrong since it was opened.

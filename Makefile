@@ -1,0 +1,78 @@
+# headroom: see README.md. `make demo` and `make test` are the two commands to
+# know; the rest are parts of them.
+
+SHELL := /bin/bash
+GO    ?= go
+# libvirt is loaded at run time: building needs gcc alone, and the binary starts
+# where libvirt is absent.
+TAGS  := libvirt_dlopen
+BIN   := bin/headroom
+
+export GOFLAGS := -tags=$(TAGS)
+
+.PHONY: all build deps test unit lab-test demo bench lint fmt tidy generate verify-generate \
+        lab-up lab-down fuzz clean install
+
+all: build
+
+deps: ## install what is missing from Debian's packages
+	@.ci/deps
+
+build: ## build bin/headroom and bin/lab
+	$(GO) build -o $(BIN) ./cmd/headroom
+	$(GO) build -o bin/lab ./tests/lab/cmd/lab
+
+# What a developer needs before pushing. Packages run one after the other: the
+# lab and the accuracy tests measure CPU time, and must not share the machine
+# with each other.
+test: deps build ## all tests: units, properties, simulations, real eBPF, the lab end to end
+	$(GO) vet ./...
+	$(GO) test -race -shuffle=on -timeout 20m $$($(GO) list ./... | grep -v -e /tests/lab -e /tests/e2e -e headroom/bpf)
+	$(GO) test -p 1 -shuffle=on -timeout 20m ./bpf/... ./tests/lab/... ./tests/e2e/...
+
+unit: ## the tests that need no root
+	$(GO) test -race -shuffle=on ./predict/... ./planner/... ./mesh/... ./agent/... ./cmd/... ./tests/hygiene/...
+
+demo: deps ## three real hypervisors: contention foreseen, a VM moved before it comes
+	@$(GO) build -o $(BIN) ./cmd/headroom
+	@$(GO) run ./tests/demo -bin $(BIN)
+
+lint: ## gofmt, vet, staticcheck, go.mod in order
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run: make fmt"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+tidy:
+	$(GO) mod tidy
+
+generate: ## compile the BPF programs (needs clang 14)
+	$(GO) generate ./bpf/...
+
+verify-generate: ## the committed BPF objects are what their sources give
+	$(GO) generate ./bpf/...
+	@git diff --exit-code -- bpf || { echo "the committed BPF objects differ from their sources: run make generate with clang 14 and commit"; exit 1; }
+
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; \
+	  done; done
+
+lab-up: build ## a lab of N hosts by hand (N=3)
+	bin/lab up $${N:-3}
+
+lab-down: build ## remove every lab, also after a crash
+	bin/lab down --all
+
+install: build ## into DESTDIR: binary, unit file, example configuration
+	install -D -m 0755 $(BIN) $(DESTDIR)/usr/bin/headroom
+	install -D -m 0644 packaging/headroom.service $(DESTDIR)/lib/systemd/system/headroom.service
+	install -D -m 0644 packaging/headroom.sysusers $(DESTDIR)/usr/lib/sysusers.d/headroom.conf
+	install -D -m 0640 packaging/headroom.toml $(DESTDIR)/etc/headroom/headroom.toml
+
+clean:
+	rm -rf bin

@@ -1,0 +1,135 @@
+package hypervisor
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// MetadataURI is the XML namespace of headroom's part of a domain's metadata,
+// and metadataKey its prefix.
+const (
+	MetadataURI = "urn:headroom:1"
+	metadataKey = "headroom"
+	// maxMetadata bounds what is read of a domain's metadata: anyone who may
+	// edit the domain may write it.
+	maxMetadata = 16 << 10
+	maxListed   = 256
+)
+
+// ErrMetadata says that a domain's headroom metadata cannot be understood.
+var ErrMetadata = errors.New("malformed headroom metadata: correct it with `virsh metadata DOMAIN " + MetadataURI + "`")
+
+// metadataXML is the written form.
+type metadataXML struct {
+	XMLName xml.Name    `xml:"urn:headroom:1 vm"`
+	Move    *moveXML    `xml:"move"`
+	Past    []momentXML `xml:"past>moved"`
+	Policy  *policyXML  `xml:"policy"`
+}
+
+type moveXML struct {
+	Attempt  uint64 `xml:"attempt,attr"`
+	Lease    string `xml:"lease,attr,omitempty"`
+	From     string `xml:"from,attr,omitempty"`
+	To       string `xml:"to,attr,omitempty"`
+	LastFrom string `xml:"last-from,attr,omitempty"`
+	MovedAt  string `xml:"moved-at,attr,omitempty"`
+}
+
+type momentXML struct {
+	At string `xml:"at,attr"`
+}
+
+type policyXML struct {
+	Mode         string   `xml:"mode,attr,omitempty"`
+	Pin          string   `xml:"pin,attr,omitempty"`
+	Affinity     []string `xml:"affinity"`
+	AntiAffinity []string `xml:"anti-affinity"`
+}
+
+// Encode returns the metadata as the XML element that libvirt stores.
+func (m Metadata) Encode() (string, error) {
+	x := metadataXML{}
+	if m.Attempt > 0 || m.LastFrom != "" {
+		x.Move = &moveXML{Attempt: m.Attempt, Lease: m.Lease, From: m.From, To: m.To, LastFrom: m.LastFrom}
+		if !m.MovedAt.IsZero() {
+			x.Move.MovedAt = m.MovedAt.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	for _, at := range m.Moves {
+		x.Past = append(x.Past, momentXML{at.UTC().Format(time.RFC3339Nano)})
+	}
+	if m.Mode != "" || m.Pin != "" || len(m.Affinity) > 0 || len(m.AntiAffinity) > 0 {
+		x.Policy = &policyXML{m.Mode, m.Pin, m.Affinity, m.AntiAffinity}
+	}
+	b, err := xml.Marshal(x)
+	if err != nil {
+		return "", fmt.Errorf("encode metadata: %w", err)
+	}
+	if len(b) > maxMetadata {
+		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrMetadata, len(b), maxMetadata)
+	}
+	return string(b), nil
+}
+
+// DecodeMetadata reads the XML element; an empty text is the zero Metadata. The
+// error wraps ErrMetadata.
+func DecodeMetadata(text string) (Metadata, error) {
+	if text == "" {
+		return Metadata{}, nil
+	}
+	if len(text) > maxMetadata {
+		return Metadata{}, fmt.Errorf("%w: %d bytes, at most %d are read", ErrMetadata, len(text), maxMetadata)
+	}
+	var x metadataXML
+	if err := xml.Unmarshal([]byte(text), &x); err != nil {
+		return Metadata{}, fmt.Errorf("%w: %w", ErrMetadata, err)
+	}
+	var m Metadata
+	var err error
+	if v := x.Move; v != nil {
+		m.Attempt, m.Lease, m.From, m.To, m.LastFrom = v.Attempt, v.Lease, v.From, v.To, v.LastFrom
+		if m.MovedAt, err = moment(v.MovedAt); err != nil {
+			return Metadata{}, err
+		}
+	}
+	if len(x.Past) > maxListed {
+		return Metadata{}, fmt.Errorf("%w: %d past moves, at most %d are read", ErrMetadata, len(x.Past), maxListed)
+	}
+	for _, p := range x.Past {
+		at, err := moment(p.At)
+		if err != nil {
+			return Metadata{}, err
+		}
+		m.Moves = append(m.Moves, at)
+	}
+	if p := x.Policy; p != nil {
+		m.Mode, m.Pin, m.Affinity, m.AntiAffinity = p.Mode, p.Pin, p.Affinity, p.AntiAffinity
+	}
+	return m, m.check()
+}
+
+func moment(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: time %q: %w", ErrMetadata, text, err)
+	}
+	return at.UTC(), nil
+}
+
+func (m Metadata) check() error {
+	switch m.Mode {
+	case "", "advise", "approve", "auto":
+	default:
+		return fmt.Errorf("%w: mode %q: use advise, approve or auto", ErrMetadata, m.Mode)
+	}
+	if len(m.Affinity) > maxListed || len(m.AntiAffinity) > maxListed {
+		return fmt.Errorf("%w: more than %d affinities", ErrMetadata, maxListed)
+	}
+	return nil
+}

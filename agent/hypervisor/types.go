@@ -1,0 +1,191 @@
+package hypervisor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors on which a caller decides.
+var (
+	// ErrLibvirtMissing: the library is not on this host.
+	ErrLibvirtMissing = errors.New("libvirt is not installed: install libvirt0 (Debian) or libvirt-libs (Fedora)")
+	// ErrNotConnected: libvirtd does not answer now; the driver reconnects.
+	ErrNotConnected = errors.New("libvirtd is not connected")
+	// ErrNoSuchDomain: the domain is not here.
+	ErrNoSuchDomain = errors.New("no such domain")
+	// ErrTimeout: the call was given up; it may still take effect.
+	ErrTimeout = errors.New("libvirt did not answer in time")
+	// ErrUnknownOutcome: a migration's end was not seen. Ask both hosts.
+	ErrUnknownOutcome = errors.New("the outcome of the migration is not known")
+	// ErrJobActive: the domain is busy with another job.
+	ErrJobActive = errors.New("another job is active on the domain")
+	// ErrOverloaded: too many calls hang in libvirt.
+	ErrOverloaded = errors.New("too many libvirt calls are under way")
+)
+
+// State is a domain's run state.
+type State string
+
+// The states.
+const (
+	NoState     State = "no state"
+	Running     State = "running"
+	Blocked     State = "blocked"
+	Paused      State = "paused"
+	ShutDown    State = "shutting down"
+	ShutOff     State = "shut off"
+	Crashed     State = "crashed"
+	PMSuspended State = "suspended"
+)
+
+// Live says whether the domain has a process.
+func (s State) Live() bool { return s != NoState && s != ShutOff && s != Crashed }
+
+// Domain is a VM as the hypervisor shows it.
+type Domain struct {
+	ID, Name string // UUID and name
+	State    State
+	// Reason is libvirt's reason for the state, where it matters: «migration»
+	// of a paused one, «user», «I/O error».
+	Reason string
+	// Incoming says that the memory of an arriving VM is not complete yet.
+	Incoming bool
+	// PID is the QEMU process, 0 when none is known.
+	PID                     int
+	VCPUs                   int
+	MemoryMiB, MaxMemoryMiB float64
+	Taps                    []string // host interfaces of the VM
+	// CPUModel is set when the VM needs exactly this host CPU (host-passthrough).
+	CPUModel string
+	Disks    []Disk
+	Networks []string // libvirt networks and bridges it is plugged into
+	Metadata Metadata
+	// Autostart and Persistent are libvirt's flags.
+	Autostart, Persistent bool
+	// Job names the job that is running («backup», «snapshot»), "" for none.
+	Job string
+	// Migratable is false when the VM can never be moved; Why says why.
+	Migratable bool
+	Why        string
+}
+
+// Disk is one disk of a VM.
+type Disk struct {
+	Target string // vda
+	Source string // file, device or volume; "" for an empty drive
+	Pool   string // storage pool, "" when it is not of one
+	Cache  string
+	// Shared says that other hosts can reach the same disk.
+	Shared bool
+}
+
+// Metadata is what headroom keeps in the VM's own libvirt metadata; it travels
+// with the VM.
+type Metadata struct {
+	Attempt  uint64 // of the last move, counted per VM
+	Lease    string // of the move under way, "" when none is
+	From, To string // host ids of the last attempt
+	LastFrom string // the host that the VM last came from
+	MovedAt  time.Time
+	Moves    []time.Time // of the last 24 h
+
+	Mode         string // overrides the host's mode
+	Pin          string
+	Affinity     []string
+	AntiAffinity []string
+}
+
+// MemoryStats is a guest's own word on its memory, from the balloon.
+type MemoryStats struct {
+	AvailableMiB float64 // what the guest has
+	UsedMiB      float64 // what it uses, caches apart
+	RSSMiB       float64
+}
+
+// HostInfo is what libvirt knows of its host.
+type HostInfo struct {
+	UUID      string
+	CPUModel  string
+	CPUs      int
+	MemoryMiB float64
+	Version   string
+	Networks  []string // libvirt networks and bridges on this host
+	Pools     []string // active storage pools
+}
+
+// MigrateRequest asks for a live peer-to-peer migration.
+type MigrateRequest struct {
+	ID      string
+	DestURI string // the peer's libvirtd, as our libvirtd reaches it
+	Live    bool
+	// Paused leaves a complete, stopped copy at the destination.
+	Paused bool
+	// BandwidthMiBps bounds the copy; 0 is libvirt's own bound.
+	BandwidthMiBps float64
+	// MaxDowntime is the pause that QEMU may plan for; 0 is its default.
+	MaxDowntime time.Duration
+}
+
+// MigrateResult is what a finished migration measured. 0 means not known.
+type MigrateResult struct {
+	CopyTime  time.Duration // start to end, as libvirt counts
+	Blackout  time.Duration // libvirt's downtime: CPUs stopped until all was sent
+	Bytes     uint64        // memory transferred
+	DirtyRate float64       // bytes/s, last seen
+}
+
+// JobProgress is how far a domain's job is.
+type JobProgress struct {
+	Active         bool
+	Kind           string // "migration out", "backup", ...
+	Elapsed        time.Duration
+	Total          uint64 // bytes
+	Remaining      uint64 // bytes
+	BytesPerSecond float64
+	DirtyRate      float64 // bytes/s
+}
+
+// Percent is how much is done, 0..100; ok is false when it is not known.
+func (p JobProgress) Percent() (percent float64, ok bool) {
+	if p.Total == 0 || p.Remaining > p.Total {
+		return 0, false
+	}
+	return 100 * float64(p.Total-p.Remaining) / float64(p.Total), true
+}
+
+// EventKind is what happened to a domain.
+type EventKind string
+
+// The kinds. EventLost says that events may have been missed: list the domains.
+const (
+	EventDefined   EventKind = "defined"
+	EventUndefined EventKind = "undefined"
+	EventStarted   EventKind = "started"
+	EventSuspended EventKind = "suspended"
+	EventResumed   EventKind = "resumed"
+	EventStopped   EventKind = "stopped"
+	EventCrashed   EventKind = "crashed"
+	EventOther     EventKind = "changed"
+	EventConnected EventKind = "connected"
+	EventLost      EventKind = "events lost"
+)
+
+// Event is a change of a domain, or of the connection.
+type Event struct {
+	At       time.Time
+	Kind     EventKind
+	ID, Name string
+	Detail   string
+}
+
+// String tells the event in a line.
+func (e Event) String() string {
+	if e.Name == "" {
+		return string(e.Kind)
+	}
+	if e.Detail == "" {
+		return fmt.Sprintf("%s %s", e.Name, e.Kind)
+	}
+	return fmt.Sprintf("%s %s (%s)", e.Name, e.Kind, e.Detail)
+}

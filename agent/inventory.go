@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"headroom/agent/host"
+	"headroom/agent/hypervisor"
+)
+
+// inventory is one look at what libvirt and the host say.
+type inventory struct {
+	domains []hypervisor.Domain
+	memory  map[string]hypervisor.MemoryStats
+	info    hypervisor.HostInfo
+	host    host.Status
+	// err says why domains are not known; hostErr why the host's capacity is not.
+	err, hostErr error
+}
+
+// inventoryEvery is how often domains are listed when no event asks for it.
+const inventoryEvery = 5 * time.Second
+
+// takeInventory lists domains until ctx ends: at once when libvirt says that
+// one changed, and every few seconds. The latest list replaces one that the
+// loop has not taken yet.
+func (a *Agent) takeInventory(ctx context.Context, out chan inventory) error {
+	tick := time.NewTicker(inventoryEvery)
+	defer tick.Stop()
+	for {
+		inv := a.look(ctx)
+		select { // the newest look is the one that counts
+		case <-out:
+		default:
+		}
+		select {
+		case out <- inv:
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case ev := <-a.o.Driver.Events():
+			a.domainEvent(ev)
+			a.drainEvents()
+		case <-a.lookNow:
+		}
+	}
+}
+
+// drainEvents takes what else is waiting, so that a burst costs one look.
+func (a *Agent) drainEvents() {
+	for {
+		select {
+		case ev := <-a.o.Driver.Events():
+			a.domainEvent(ev)
+		default:
+			return
+		}
+	}
+}
+
+func (a *Agent) domainEvent(ev hypervisor.Event) {
+	a.desk.Watch(ev)
+	a.event("domain", "", ev.ID, ev.String())
+}
+
+func (a *Agent) look(ctx context.Context) inventory {
+	var inv inventory
+	inv.host, inv.hostErr = a.o.Host.Status()
+	if ok, err := a.o.Driver.Connected(); !ok {
+		inv.err = fmt.Errorf("the hypervisor does not answer: %w", err)
+		return inv
+	}
+	if inv.domains, inv.err = a.o.Driver.Domains(ctx); inv.err != nil {
+		return inv
+	}
+	if inv.info, inv.err = a.o.Driver.HostInfo(ctx); inv.err != nil {
+		return inv
+	}
+	// Balloon statistics are wanted and not needed: a hung domain must not make
+	// the host unmeasured.
+	inv.memory, _ = a.o.Driver.Memory(ctx)
+	return inv
+}

@@ -1,0 +1,287 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"headroom/agent/handover"
+	"headroom/agent/history"
+	"headroom/bpf"
+	"headroom/planner"
+	"headroom/planner/negotiate"
+	"headroom/predict"
+)
+
+// loop is the state that one goroutine owns: VMs, forecasters, the planner's
+// memory.
+type loop struct {
+	a       *Agent
+	vms     map[string]*vm
+	inv     inventory
+	known   bool // an inventory has been taken
+	samples []bpf.Sample
+	taps    map[string]bpf.LinkStats
+	err     error // why the last pass failed
+	lastAt  time.Duration
+
+	state   planner.State
+	learned planner.Learned
+	rng     *rand.Rand
+	busy    bool    // a proposal is out
+	wait    float64 // core-seconds waited by all VMs since the agent started
+	judge   []verdictDue
+	digest  uint32
+}
+
+// modelEvery is how often the learned models are written.
+const modelEvery = time.Minute
+
+func (a *Agent) loop(ctx context.Context, inventories <-chan inventory) error {
+	l := &loop{a: a, vms: map[string]*vm{}, taps: map[string]bpf.LinkStats{}, rng: a.o.Random}
+	if err := l.loadLearned(); err != nil {
+		return err
+	}
+	window := time.NewTicker(a.cfg.Sampling.Window.Duration)
+	round := time.NewTicker(a.cfg.Planner.Round.Duration)
+	models := time.NewTicker(modelEvery)
+	defer window.Stop()
+	defer round.Stop()
+	defer models.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return l.saveModels()
+		case inv := <-inventories:
+			l.take(inv)
+		case <-window.C:
+			l.sample()
+			l.show()
+		case <-round.C:
+			l.round(ctx)
+			l.show()
+		case p := <-a.proposals:
+			l.proposed(p)
+		case u := <-a.finished:
+			l.ended(u)
+		case m := <-a.models:
+			l.inherit(m)
+		case <-models.C:
+			if err := l.saveModels(); err != nil {
+				l.a.log.Warn("learned models not saved", "err", err)
+			}
+		}
+	}
+}
+
+// take brings the VMs in line with what libvirt says now.
+func (l *loop) take(inv inventory) {
+	l.inv = inv
+	if inv.err != nil {
+		return // what was known stays, and is not planned with
+	}
+	l.known = true
+	seen := map[string]bool{}
+	targets := make([]bpf.Target, 0, len(inv.domains))
+	for _, dom := range inv.domains {
+		if !dom.State.Live() {
+			continue
+		}
+		seen[dom.ID] = true
+		v := l.vms[dom.ID]
+		if v == nil {
+			var err error
+			if v, err = l.newVM(dom); err != nil {
+				l.a.log.Warn("VM taken up without its history", "vm", dom.Name, "err", err)
+			}
+			if v == nil {
+				continue
+			}
+			l.vms[dom.ID] = v
+			l.a.log.Info("VM taken up", "vm", dom.Name, "id", dom.ID, "pid", dom.PID)
+		}
+		v.dom = dom
+		v.memory, v.hasMem = inv.memory[dom.ID]
+		targets = append(targets, bpf.Target{ID: dom.ID, PID: dom.PID})
+	}
+	for id, v := range l.vms {
+		if !seen[id] {
+			delete(l.vms, id)
+			l.a.log.Info("VM gone", "vm", v.dom.Name, "id", id)
+		}
+	}
+	if err := l.a.o.Sampler.SetTargets(targets); err != nil {
+		l.a.log.Warn("sampling not told of all VMs", "err", err)
+	}
+}
+
+// sample makes one pass over all VMs.
+func (l *loop) sample() {
+	now := time.Now()
+	l.samples, l.err = l.a.o.Sampler.Sample(l.samples[:0])
+	if l.err != nil {
+		for _, v := range l.vms {
+			v.now, v.why = unknownRates(), "sampling failed: "+l.err.Error()
+			v.cpu.Observe(math.NaN())
+		}
+		return
+	}
+	if l.a.o.Links != nil {
+		clear(l.taps)
+		if err := l.a.o.Links.Read(l.taps); err != nil {
+			l.a.log.Debug("network counters not read", "err", err)
+		}
+	}
+	steps := 1
+	for i := range l.samples {
+		s := &l.samples[i]
+		v := l.vms[s.ID]
+		if v == nil {
+			continue
+		}
+		if window := l.a.cfg.Sampling.Window.Duration; l.lastAt > 0 {
+			steps = max(1, int((s.At-l.lastAt+window/2)/window))
+		}
+		before := v.wait
+		v.observe(s, steps)
+		l.wait += v.wait - before
+		v.tap(l.taps, s.At)
+		l.keep(now, v)
+	}
+	if len(l.samples) > 0 {
+		l.lastAt = l.samples[0].At
+	}
+}
+
+// keep writes the VM's values to the history.
+func (l *loop) keep(at time.Time, v *vm) {
+	put := func(signal history.Signal, value float64) {
+		if math.IsNaN(value) {
+			return
+		}
+		if err := l.a.o.Store.Append(at, history.Key{VM: v.dom.ID, Signal: signal}, value); err != nil {
+			l.a.log.Debug("sample not kept", "vm", v.dom.Name, "err", err)
+		}
+	}
+	put(history.CPUUsed, v.now.used)
+	put(history.CPUWait, v.now.waited)
+	put(history.DiskRead, v.now.diskRead)
+	put(history.DiskWrite, v.now.diskWrite)
+	put(history.NetRx, v.now.netRx)
+	put(history.NetTx, v.now.netTx)
+	if v.sample.Has(bpf.SignalRSS) {
+		put(history.RSS, float64(v.sample.RSS)/(1<<20))
+	}
+	if v.hasMem {
+		put(history.Memory, v.memory.UsedMiB)
+	}
+}
+
+// model is a forecaster's state on its way from the host that the VM leaves.
+type model struct {
+	vm    string
+	state []byte
+}
+
+// inherit takes up what the VM's last host had learned. It may come before the
+// VM does, and is kept for it.
+func (l *loop) inherit(m model) {
+	if err := l.a.o.Store.PutBlob(modelBlob(m.vm), m.state); err != nil {
+		l.a.log.Warn("inherited model not kept", "vm", m.vm, "err", err)
+	}
+	v := l.vms[m.vm]
+	if v == nil {
+		return
+	}
+	f, err := predict.New(l.a.shape())
+	if err == nil {
+		err = f.UnmarshalBinary(m.state)
+	}
+	if err != nil {
+		l.a.log.Info("inherited model not used; the VM is learned anew", "vm", v.dom.Name, "err", err)
+		return
+	}
+	v.cpu = f
+	l.a.log.Info("model inherited with the VM", "vm", v.dom.Name, "bytes", len(m.state))
+}
+
+// saveModels writes every forecaster's state, so that a restart forgets nothing.
+func (l *loop) saveModels() error {
+	var errs []error
+	for id, v := range l.vms {
+		b, err := v.cpu.MarshalBinary()
+		if err == nil {
+			err = l.a.o.Store.PutBlob(modelBlob(id), b)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("model of %s: %w", v.dom.Name, err))
+		}
+	}
+	b, err := json.Marshal(l.learned)
+	if err == nil {
+		err = l.a.o.Store.PutBlob(blobLearned, b)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+func (l *loop) loadLearned() error {
+	b, ok, err := l.a.o.Store.Blob(blobLearned)
+	if err != nil || !ok {
+		return err
+	}
+	if err := json.Unmarshal(b, &l.learned); err != nil {
+		l.a.log.Warn("what earlier migrations taught is not readable; learning anew", "err", err)
+		l.learned = planner.Learned{}
+	}
+	return nil
+}
+
+// ended notes how an attempt that this host began goes on and ends.
+func (l *loop) ended(u handover.Update) {
+	now := time.Now()
+	if v := l.vms[string(u.VM)]; v != nil && u.Done == nil && u.State == string(negotiate.SourceMigrating) {
+		l.bequeath(v, u) // while the VM is still here to speak for
+	}
+	m, ok := l.a.moves.find(string(u.VM), uint64(u.Attempt))
+	if !ok || u.Done == nil {
+		return
+	}
+	l.a.lookAgain()
+	r := planner.MigrationResult{
+		At: now, VM: planner.VMID(u.VM), To: planner.HostID(u.Peer), OK: m.Outcome == string(outcomeMoved), Why: u.Reason,
+		Bytes: u.Done.Bytes, CopyTime: u.Done.Copy, Blackout: u.Done.Blackout,
+		PredictedCopyTime: m.PredictedCopy, PredictedBlackout: m.PredictedBlackout,
+		DirtyRate: planner.BytesPerSecond(u.Done.DirtyRate),
+	}
+	switch u.Done.Outcome {
+	case outcomeMoved:
+		l.learned = l.learned.Note(r)
+	case outcomeRefused:
+		l.state = l.state.NoteRefused(now, r.VM, refusedHosts(u), l.a.policy)
+	default:
+		l.learned = l.learned.Note(r)
+		l.state = l.state.NoteRefused(now, r.VM, []planner.RefusedDestination{{Host: r.To}}, l.a.policy)
+	}
+}
+
+// lookAgain asks for an inventory now.
+func (a *Agent) lookAgain() {
+	select {
+	case a.lookNow <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// refusedHosts are the hosts that refused a lease, with their reasons.
+func refusedHosts(u handover.Update) []planner.RefusedDestination {
+	var out []planner.RefusedDestination
+	for _, c := range u.Done.Refused {
+		out = append(out, planner.RefusedDestination{Host: planner.HostID(c.Host),
+			Refusals: []planner.Refusal{{Kind: planner.RefuseBackoff, Text: fmt.Sprintf("%s: %s", c.Refusal.Kind, c.Refusal.Text)}}})
+	}
+	return out
+}

@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"fmt"
+
+	"headroom/agent/config"
+	"headroom/planner"
+)
+
+// policyOf is the planner's policy that a configuration asks for.
+func policyOf(c config.Config) (planner.Policy, error) {
+	pl := c.Planner
+	p := planner.Policy{
+		Mode: planner.Mode(c.Agent.Mode), High: pl.High, Low: pl.Low, Hold: pl.Hold, Window: pl.Window,
+		GainFactor: pl.GainFactor, MinGain: planner.CoreSeconds(pl.MinGain), ResidualShare: pl.ResidualShare,
+		ContentionProbability: pl.ContentionProbability, SlotProbability: c.Slots.Probability,
+
+		Cooldown: pl.Cooldown.Duration, CooldownCap: pl.CooldownCap.Duration, ReturnAfter: pl.ReturnAfter.Duration,
+		MaxOutgoing: pl.MaxOutgoing, MaxIncoming: pl.MaxIncoming, MaxJitter: pl.MaxJitter.Duration,
+		RefusalBackoff: pl.RefusalBackoff.Duration, FreezeFailedShare: pl.FreezeFailedShare, FreezeMinFailed: pl.FreezeMinFailed,
+		MaxDigestAge: pl.MaxDigestAge.Duration, MaxOfferAge: pl.MaxOfferAge.Duration, MaxRTT: pl.MaxRTT.Duration,
+
+		Bandwidth: planner.BytesPerSecond(pl.Bandwidth), DirtyShare: pl.DirtyShare, MaxDirtyRatio: pl.MaxDirtyRatio,
+		MaxRounds: pl.MaxRounds, MaxCopyTime: pl.MaxCopyTime.Duration, TargetDowntime: c.Handover.MaxDowntime.Duration,
+		BlackoutBase: pl.BlackoutBase.Duration, MaxBlackout: pl.MaxBlackout.Duration,
+		MigrationCores: planner.Cores(pl.MigrationCores), LinkCores: planner.Cores(pl.LinkCores), PartnerCores: planner.Cores(pl.PartnerCores),
+		RiskSpread: pl.RiskSpread, RiskAge: pl.RiskAge, RiskFailure: pl.RiskFailure, RiskUnknown: pl.RiskUnknown,
+		MaxConsidered: pl.MaxConsidered, MaxRefused: pl.MaxRefused,
+	}
+	for _, s := range c.Slots.Classes {
+		p.Classes = append(p.Classes, planner.Class{Name: s.Name, VCPU: planner.Cores(s.VCPU), Memory: planner.MiB(s.MemoryMiB)})
+	}
+	if err := p.Validate(); err != nil {
+		return p, fmt.Errorf("planner settings: %w", err)
+	}
+	return p, nil
+}

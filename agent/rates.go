@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"math"
+	"time"
+
+	"headroom/bpf"
+)
+
+// rates is what one VM did in the last window. A value that is not known is
+// NaN.
+type rates struct {
+	used, waited        float64 // cores
+	diskRead, diskWrite float64 // bytes/s
+	netRx, netTx        float64 // bytes/s, as the guest sees them
+}
+
+func unknownRates() rates {
+	n := math.NaN()
+	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n}
+}
+
+// demand is what the VM would have used if nothing had held it back.
+func (r rates) demand() float64 { return r.used + r.waited }
+
+// between derives rates from two samples of the same process; ok is false when
+// they cannot be compared.
+func between(prev, next *bpf.Sample) (r rates, ok bool) {
+	r = unknownRates()
+	dt := next.At - prev.At
+	if !prev.Valid || !next.Valid || prev.Since != next.Since || dt <= 0 {
+		return r, false
+	}
+	r.used = perSecond(next.CPU()-prev.CPU(), dt)
+	if next.Has(bpf.SignalWait) {
+		r.waited = perSecond(next.Wait-prev.Wait, dt)
+	}
+	if next.Has(bpf.SignalIO) {
+		r.diskRead = float64(next.ReadBytes-prev.ReadBytes) / dt.Seconds()
+		r.diskWrite = float64(next.WriteBytes-prev.WriteBytes) / dt.Seconds()
+	}
+	// Without the waited part the demand is censored: it must not pass for a
+	// small one.
+	return r, next.Has(bpf.SignalWait)
+}
+
+func perSecond(d, dt time.Duration) float64 { return max(0, d.Seconds()/dt.Seconds()) }
+
+// linkRates adds the network rates from two readings of the VM's taps. The
+// host receives what the guest sends, so the directions are exchanged.
+func (r *rates) addLinks(prev, next bpf.LinkStats, dt time.Duration) {
+	if dt <= 0 || next.RxBytes < prev.RxBytes || next.TxBytes < prev.TxBytes {
+		return // the tap is a new one
+	}
+	r.netTx = float64(next.RxBytes-prev.RxBytes) / dt.Seconds()
+	r.netRx = float64(next.TxBytes-prev.TxBytes) / dt.Seconds()
+}
+
+// known returns v as a pointer, or nil when it is not known.
+func known(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return &v
+}

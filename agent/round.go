@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"headroom/agent/handover"
+	"headroom/agent/hypervisor"
+	"headroom/mesh"
+	"headroom/planner"
+	"headroom/planner/negotiate"
+)
+
+// The outcomes of an attempt, for short.
+const (
+	outcomeMoved   = negotiate.OutcomeMoved
+	outcomeRefused = negotiate.OutcomeRefused
+)
+
+// proposal is what the probing of one decision came to.
+type proposal struct {
+	decision planner.Decision
+	refused  []planner.RefusedDestination
+	err      error // why the attempt did not start
+	started  bool
+}
+
+// round forecasts, publishes slots and decides.
+func (l *loop) round(ctx context.Context) {
+	for _, v := range l.vms {
+		v.refresh()
+	}
+	now := time.Now()
+	v := &view{host: l.host()}
+	host := l.a.withHoldings(v, l.a.desk.Holdings())
+	l.publish(host, now)
+	l.judgeDue(now)
+	if l.busy {
+		return
+	}
+	d, state := planner.Decide(now, host, l.a.peers(), l.state, l.a.policy, l.rng)
+	l.state = state
+	if len(d.Candidates) == 0 {
+		l.a.book.add(d)
+		return
+	}
+	l.busy = true
+	vm := vmOf(host, d.VM)
+	dom := l.vms[string(d.VM)].dom
+	l.a.wg.Go(func() {
+		p := l.a.propose(ctx, d, vm, host, dom)
+		select {
+		case l.a.proposals <- p:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func vmOf(h planner.Host, id planner.VMID) planner.VM {
+	for i := range h.VMs {
+		if h.VMs[i].ID == id {
+			return h.VMs[i]
+		}
+	}
+	return planner.VM{ID: id}
+}
+
+// propose probes the candidates of a decision, chooses, and starts the attempt
+// when the mode allows it. It runs beside the loop.
+func (a *Agent) propose(ctx context.Context, d planner.Decision, vm planner.VM, src planner.Host, dom hypervisor.Domain) proposal {
+	if !sleep(ctx, d.Delay) {
+		return proposal{decision: d, err: ctx.Err()}
+	}
+	offers := a.probe(ctx, *d.Need, d.Candidates)
+	to, e, refused := planner.Choose(vm, src, offers, a.policy)
+	d = d.Conclude(to, e, refused, a.policy)
+	a.offers.received(vm, offers, to, e, refused)
+	p := proposal{decision: d, refused: refused}
+	if to == "" || d.Action != planner.ActionMove {
+		return p
+	}
+	order := []planner.HostID{to}
+	for _, o := range offers { // the second best, should the first refuse the lease
+		if o.Host != to && len(o.Refusals) == 0 {
+			if e := planner.EvaluateMigration(vm, src, o, a.policy); e.Allowed() {
+				order = append(order, o.Host)
+			}
+		}
+	}
+	p.err = a.start(ctx, vm, dom, order, d, "")
+	p.started = p.err == nil
+	return p
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// start hands the attempt to the desk.
+func (a *Agent) start(ctx context.Context, vm planner.VM, dom hypervisor.Domain, order []planner.HostID, d planner.Decision, operator string) error {
+	s := negotiate.Start{
+		VM: negotiate.VMID(vm.ID), LastAttempt: negotiate.Attempt(dom.Metadata.Attempt), Autostart: dom.Autostart,
+		Need: negotiate.Need{MemoryMiB: float64(vm.Memory)}, Operator: operator, CopyLimit: a.policy.MaxCopyTime,
+	}
+	if vm.CPU.Peak.Known() {
+		s.Need.Cores = vm.CPU.Peak[2] // 0.9
+	}
+	for _, id := range order {
+		s.Candidates = append(s.Candidates, negotiate.Candidate{Host: negotiate.HostID(id), Guard: a.guard()})
+	}
+	cause := causePlanner
+	if operator != "" {
+		cause = causeOperator
+	}
+	a.moves.expect(vm, d, cause)
+	if err := a.desk.Start(ctx, s); err != nil {
+		return fmt.Errorf("start moving %s: %w", vm.Name, err)
+	}
+	return nil
+}
+
+// proposed takes up what a proposal came to.
+func (l *loop) proposed(p proposal) {
+	l.busy = false
+	now := time.Now()
+	if p.err != nil {
+		p.decision.Reason += "; the move did not start: " + p.err.Error()
+		p.decision.Action = planner.ActionStuck
+	}
+	l.a.book.add(p.decision)
+	if p.decision.To == "" {
+		l.state = l.state.NoteRefused(now, p.decision.VM, p.refused, l.a.policy)
+	}
+	if p.started {
+		l.expectVerdict(p.decision, now)
+		l.a.event("decision", l.a.o.Name, string(p.decision.VM), "move "+p.decision.VMName+" to "+l.a.hostName(p.decision.To)+": "+p.decision.Reason)
+	}
+}
+
+// publish gossips the host's free slots.
+func (l *loop) publish(host planner.Host, now time.Time) {
+	if l.a.o.Mesh == nil {
+		return
+	}
+	slots := planner.Slots(host, l.a.policy.Classes, l.a.policy.SlotProbability, now)
+	d := mesh.Digest{ValidFor: l.a.policy.MaxDigestAge, Incoming: uint8(min(255, len(host.Held)+len(host.Incoming)))}
+	for i, s := range slots {
+		if i < len(d.Free) {
+			d.Free[i] = uint8(min(255, s.Free))
+		}
+	}
+	if f := planner.HostForecast(host); f.Ready && f.Peak.Known() {
+		usable := float64(host.Capacity.CPU - host.Reserve.CPU)
+		d.Pressure = pressureByte(f.Peak[2] / usable)
+	} else {
+		d.Pressure = math.MaxUint8 // nothing is known: look like a full host
+	}
+	l.digest++
+	d.Seq = l.digest
+	if _, err := l.a.o.Mesh.PublishDigest(d); err != nil {
+		l.a.log.Warn("digest not published", "err", err)
+	}
+}
+
+// pressureByte packs a share of capacity into hundredths, at most 2.55.
+func pressureByte(share float64) uint8 {
+	if math.IsNaN(share) {
+		return math.MaxUint8
+	}
+	return uint8(min(255, max(0, math.Round(100*share))))
+}
+
+// peers are the other hosts as gossip shows them.
+func (a *Agent) peers() []planner.Peer {
+	if a.o.Mesh == nil {
+		return nil
+	}
+	var out []planner.Peer
+	for _, m := range a.o.Mesh.Members() {
+		if m.ID == a.o.Mesh.Self() {
+			continue
+		}
+		p := planner.Peer{
+			ID: planner.HostID(m.ID), Name: m.Name, Alive: m.Status == mesh.StatusAlive, Draining: m.Tags.Draining,
+			RTT: m.RTT, RTTKnown: m.RTTKnown, CPUModel: m.Tags.CPUModel,
+		}
+		if m.HasDigest {
+			p.Free = map[string]int{}
+			for i, c := range a.policy.Classes {
+				p.Free[c.Name] = int(m.Digest.Free[i])
+			}
+			p.Pressure, p.Incoming = float64(m.Digest.Pressure)/100, int(m.Digest.Incoming)
+			p.DigestAge, p.ValidFor = m.DigestAge, m.Digest.ValidFor
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// bequeath sends what was learned of a VM to the host it moves to.
+func (l *loop) bequeath(v *vm, u handover.Update) {
+	state, err := v.cpu.MarshalBinary()
+	if err != nil {
+		l.a.log.Warn("learned model not handed over", "vm", v.dom.Name, "err", err)
+		return
+	}
+	body, err := json.Marshal(modelMessage{VM: v.dom.ID, State: state})
+	if err != nil {
+		l.a.log.Warn("learned model not handed over", "vm", v.dom.Name, "err", err)
+		return
+	}
+	l.a.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
+		defer cancel()
+		if _, err := l.a.o.Mesh.Call(ctx, mesh.HostID(u.Peer), methodModel, body); err != nil {
+			l.a.log.Info("learned model not handed over; the new host learns anew", "vm", v.dom.Name, "err", err)
+		}
+	})
+}

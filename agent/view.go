@@ -1,0 +1,260 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"headroom/agent/api"
+	"headroom/agent/handover"
+	"headroom/planner"
+	"headroom/planner/negotiate"
+	"headroom/predict"
+)
+
+// view is what the loop last saw, never changed after it is published: probes
+// are answered from it, and the local socket reads it.
+type view struct {
+	at      time.Time
+	host    planner.Host // without leases and arrivals: the desk knows these
+	missing []string
+	api     api.Host
+	self    api.SelfStatus
+	vms     []api.VM
+	byVM    map[string]api.VMForecast
+	names   map[string]string // VM id -> name, and name -> id
+	wait    float64
+}
+
+// show publishes what the loop sees now.
+func (l *loop) show() {
+	v := &view{at: time.Now(), byVM: map[string]api.VMForecast{}, names: map[string]string{}, wait: l.wait}
+	v.host = l.host()
+	v.missing = v.host.Missing
+	for _, m := range l.vms {
+		v.vms = append(v.vms, l.a.apiVM(m))
+		v.byVM[m.dom.ID] = api.VMForecast{VM: m.dom.ID, Name: m.dom.Name, CPU: apiForecast(m.forecast), HotSpots: hotTexts(m.hot)}
+		v.names[m.dom.Name], v.names[m.dom.ID] = m.dom.ID, m.dom.Name
+	}
+	slices.SortFunc(v.vms, func(a, b api.VM) int { return strings.Compare(a.Name, b.Name) })
+	v.api = l.a.apiHost(v, l)
+	v.self = l.self(v.at)
+	l.a.view.Store(v)
+}
+
+// host is this host as the planner sees it.
+func (l *loop) host() planner.Host {
+	h := planner.Host{
+		ID: l.a.o.ID, Name: l.a.o.Name, Learned: l.learned, CPUModel: l.inv.info.CPUModel,
+		Capacity: planner.Capacity{CPU: planner.Cores(l.inv.host.CPU.Cores), Memory: planner.MiB(l.inv.host.Memory.CapacityMiB)},
+		Reserve: planner.Capacity{
+			CPU:    planner.Cores(l.a.cfg.Planner.ReserveCores),
+			Memory: planner.MiB(l.a.cfg.Planner.ReserveMemoryMiB),
+		},
+		Heard: l.a.heard.lastHour(time.Now()),
+		View:  planner.View{Stable: true},
+	}
+	if m := l.a.o.Mesh; m != nil {
+		h.HealthScore = m.HealthScore()
+		h.View.Stable, h.View.Why = m.Stable()
+	} else {
+		h.View = planner.View{Why: "this host stands alone: set mesh.bind and mesh.join"}
+	}
+	h.Missing = l.missing()
+	h.Complete = len(h.Missing) == 0
+	for _, v := range l.vms {
+		h.VMs = append(h.VMs, l.a.plannerVM(v))
+		h.Networks = appendNew(h.Networks, v.dom.Networks...)
+		for _, d := range v.dom.Disks {
+			h.Pools = appendNew(h.Pools, d.Pool)
+		}
+	}
+	h.Networks = appendNew(h.Networks, l.inv.info.Networks...)
+	h.Pools = appendNew(h.Pools, l.inv.info.Pools...)
+	slices.SortFunc(h.VMs, func(a, b planner.VM) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return h
+}
+
+// missing lists what is not known beside the VMs themselves.
+func (l *loop) missing() []string {
+	var out []string
+	if !l.known {
+		out = append(out, "no inventory of VMs yet")
+	}
+	if l.inv.err != nil {
+		out = append(out, l.inv.err.Error())
+	}
+	if l.inv.hostErr != nil {
+		out = append(out, "capacity: "+l.inv.hostErr.Error())
+	}
+	if err := l.a.o.Store.Err(); err != nil { // a move must leave its record
+		out = append(out, "history: "+err.Error())
+	}
+	if l.err != nil {
+		out = append(out, "sampling failed: "+l.err.Error())
+	}
+	return out
+}
+
+func appendNew(list []string, more ...string) []string {
+	for _, s := range more {
+		if s != "" && !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// plannerVM is one VM as the planner sees it.
+func (a *Agent) plannerVM(v *vm) planner.VM {
+	p := planner.VM{
+		ID: planner.VMID(v.dom.ID), Name: v.dom.Name, VCPUs: v.dom.VCPUs, Memory: planner.MiB(v.dom.MaxMemoryMiB),
+		Measured: v.why == "", Why: v.why, CPU: v.forecast,
+		Policy: planner.VMPolicy{
+			Mode: planner.Mode(v.dom.Metadata.Mode), Pin: v.dom.Metadata.Pin,
+			Affinity: v.dom.Metadata.Affinity, AntiAffinity: v.dom.Metadata.AntiAffinity,
+		},
+		History: planner.MoveHistory{
+			Attempt: planner.Attempt(v.dom.Metadata.Attempt), LastMoved: v.dom.Metadata.MovedAt,
+			LastFrom: planner.HostID(v.dom.Metadata.LastFrom), Moves: v.dom.Metadata.Moves,
+		},
+		Busy: v.dom.Job, Guarded: a.guard() != negotiate.GuardPlain, CPUModel: v.dom.CPUModel, Networks: v.dom.Networks,
+	}
+	if !v.dom.Migratable {
+		p.Unmovable = v.dom.Why
+	}
+	if p.Measured {
+		p.NowCPU, p.NowWait = planner.Cores(v.now.demand()), planner.Cores(v.now.waited)
+	}
+	if v.sample.RSS > 0 {
+		p.Resident = min(p.Memory, planner.MiB(float64(v.sample.RSS)/(1<<20)))
+	}
+	for _, d := range v.dom.Disks {
+		p.Pools = appendNew(p.Pools, d.Pool)
+	}
+	return p
+}
+
+func (a *Agent) guard() negotiate.Guard { return negotiate.Guard(a.cfg.Handover.Guard) }
+
+// withHoldings is the host of the view with what the desk holds at this moment.
+func (a *Agent) withHoldings(v *view, h handover.Holdings) planner.Host {
+	host := v.host
+	for _, l := range h.Leases {
+		need := a.needs.of(l, time.Now())
+		if l.State != negotiate.DestHeld {
+			host.Incoming = append(host.Incoming, planner.Incoming{Lease: planner.LeaseID(l.Lease), Attempt: planner.Attempt(l.Attempt), Need: need})
+		} else {
+			host.Held = append(host.Held, planner.Lease{ID: planner.LeaseID(l.Lease), Attempt: planner.Attempt(l.Attempt), Need: need})
+		}
+	}
+	for _, id := range h.Outgoing {
+		host.Outgoing = append(host.Outgoing, planner.VMID(id))
+	}
+	return host
+}
+
+// apiHost is the host for people, with the leases of this moment.
+func (a *Agent) apiHost(v *view, l *loop) api.Host {
+	holdings := a.desk.Holdings()
+	host := a.withHoldings(v, holdings)
+	f := planner.HostForecast(host)
+	usable := float64(host.Capacity.CPU - host.Reserve.CPU)
+	out := api.Host{
+		ID: string(host.ID), Name: host.Name, CPUCores: float64(host.Capacity.CPU), MemoryMiB: float64(host.Capacity.Memory),
+		MemoryFree: l.inv.host.Memory.AvailableMiB, WaitSeconds: l.wait, VMs: len(host.VMs),
+		HighCores: usable * a.policy.High, LowCores: usable * a.policy.Low, Draining: host.Draining,
+		Forecast: apiForecast(f), Held: len(host.Held), Incoming: len(host.Incoming), Outgoing: len(host.Outgoing),
+	}
+	if p := l.inv.host.CPUPressure; p != nil {
+		out.PSICPUSome10 = 100 * p.Some10
+	}
+	for i := range host.VMs {
+		out.DemandCores += float64(host.VMs[i].NowCPU)
+		out.WaitCores += float64(host.VMs[i].NowWait)
+	}
+	if f.Ready && usable > 0 && f.Peak.Known() {
+		out.PressureProbability = f.ExceedProbability(usable)
+		out.ContentionInS = contentionIn(f, usable, a.policy.ContentionProbability)
+	}
+	return out
+}
+
+// contentionIn is the time until the demand exceeds usable with probability p
+// or more, in seconds; nil when it does not within the horizon.
+func contentionIn(f predict.Forecast, usable, p float64) *float64 {
+	for i, q := range f.Steps {
+		step := predict.Forecast{Peak: q}
+		if q.Known() && step.ExceedProbability(usable) >= p {
+			s := (f.Step * time.Duration(i)).Seconds()
+			return &s
+		}
+	}
+	return nil
+}
+
+func (a *Agent) apiVM(v *vm) api.VM {
+	out := api.VM{
+		ID: v.dom.ID, Name: v.dom.Name, State: string(v.dom.State), VCPUs: v.dom.VCPUs, MemoryMiB: v.dom.MaxMemoryMiB,
+		Measured: v.why == "", Why: v.why, WaitSeconds: v.wait, Method: v.forecast.Method, Mode: string(a.policy.Mode),
+		Guard: string(a.guard()), Busy: v.dom.Job, LastFrom: v.dom.Metadata.LastFrom, HotSpots: hotTexts(v.hot),
+		DiskReadBps: known(v.now.diskRead), DiskWriteBps: known(v.now.diskWrite),
+		NetRxBps: known(v.now.netRx), NetTxBps: known(v.now.netTx),
+	}
+	if m := v.dom.Metadata.Mode; m != "" {
+		out.Mode = m
+	}
+	if out.Measured {
+		out.UsedCores, out.WaitCores = v.now.used, v.now.waited
+	}
+	if at := v.dom.Metadata.MovedAt; !at.IsZero() {
+		out.LastMoved = &at
+	}
+	if v.forecast.Ready && v.forecast.Peak.Known() {
+		out.PeakP50Cores, out.PeakP90Cores = known(v.forecast.Peak[0]), known(v.forecast.Peak[2])
+	}
+	if !v.dom.Migratable {
+		out.Busy = strings.TrimPrefix(out.Busy+"; cannot be moved: "+v.dom.Why, "; ")
+	}
+	return out
+}
+
+func hotTexts(spots []predict.HotSpot) []string {
+	out := make([]string, 0, len(spots))
+	for _, s := range spots {
+		out = append(out, fmt.Sprintf("%s: %s", s.Kind, s.Explanation))
+	}
+	return out
+}
+
+// apiForecast is a forecast of CPU demand for the local socket.
+func apiForecast(f predict.Forecast) api.Forecast {
+	out := api.Forecast{
+		Unit: "cores", Ready: f.Ready, Why: f.Why, Method: f.Method, StepS: f.Step.Seconds(), Levels: predict.Levels[:],
+		Steps: [][]float64{}, Peak: []float64{}, Skill: known(f.Skill), Coverage: known(f.Coverage),
+		Observed: f.Observed, Missing: f.Missing, Members: []api.ForecasterMember{},
+	}
+	for _, q := range f.Steps {
+		if q.Known() {
+			out.Steps = append(out.Steps, slices.Clone(q[:]))
+		}
+	}
+	if f.Peak.Known() {
+		out.Peak = slices.Clone(f.Peak[:])
+	}
+	for _, m := range f.Members {
+		out.Members = append(out.Members, api.ForecasterMember{Name: m.Name, Loss: known(m.Loss), Off: m.Off, Why: m.Why})
+	}
+	return out
+}
+
+// self is what the agent costs, from the host's last status.
+func (l *loop) self(now time.Time) api.SelfStatus {
+	own := l.inv.host.Own
+	if own == nil {
+		return api.SelfStatus{}
+	}
+	up := now.Sub(l.a.started).Seconds()
+	return api.SelfStatus{CPUPercent: 100 * own.CPU.Seconds() / max(1, up), CPUSeconds: own.CPU.Seconds(), RSSMiB: own.RSSMiB}
+}

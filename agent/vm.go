@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"headroom/agent/hypervisor"
+	"headroom/bpf"
+	"headroom/predict"
+)
+
+// vm is one domain as the loop knows it.
+type vm struct {
+	dom     hypervisor.Domain
+	memory  hypervisor.MemoryStats
+	hasMem  bool
+	sample  bpf.Sample
+	sampled bool
+	links   bpf.LinkStats
+	linksAt time.Duration
+	linked  bool
+
+	now  rates
+	why  string  // why not measured
+	wait float64 // core-seconds waited since the agent saw the VM
+
+	cpu      *predict.Forecaster
+	forecast predict.Forecast
+	hot      []predict.HotSpot
+}
+
+// shape is the configuration of every VM's forecaster.
+func (a *Agent) shape() predict.Config {
+	f := a.cfg.Forecast
+	window := a.cfg.Sampling.Window.Duration
+	perStep := max(1, int(f.Step.Duration/window))
+	return predict.Config{
+		Sample: window, Step: window * time.Duration(perStep), Horizon: f.Horizon, Warmup: max(3, f.Warmup*perStep),
+	}
+}
+
+// newVM takes up a domain, with what was learned of it before: by this agent
+// before its restart, or by the host that the VM came from.
+func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
+	v := &vm{dom: dom, now: unknownRates(), why: "no sample yet"}
+	f, err := predict.New(l.a.shape())
+	if err != nil {
+		return nil, fmt.Errorf("forecaster: %w", err)
+	}
+	v.cpu = f
+	name := modelBlob(dom.ID)
+	blob, ok, err := l.a.o.Store.Blob(name)
+	if err != nil || !ok {
+		return v, err
+	}
+	if err := v.cpu.UnmarshalBinary(blob); err != nil {
+		if !errors.Is(err, predict.ErrStateVersion) {
+			return v, fmt.Errorf("learned model of %s is not readable and is learned anew: %w", dom.Name, err)
+		}
+		if v.cpu, err = predict.New(l.a.shape()); err != nil {
+			return nil, fmt.Errorf("forecaster: %w", err)
+		}
+	}
+	return v, nil
+}
+
+func modelBlob(vm string) string { return "model/cpu/" + vm }
+
+// observe takes one sample of the VM; steps is how many windows passed since
+// the last one, the lost ones being missing, not zero.
+func (v *vm) observe(s *bpf.Sample, steps int) {
+	r, ok := between(&v.sample, s)
+	fresh := !v.sampled
+	v.sample, v.sampled = *s, true
+	switch {
+	case !s.Valid:
+		v.now, v.why = unknownRates(), s.Reason
+	case v.dom.State != hypervisor.Running:
+		v.now, v.why = unknownRates(), "not running: "+string(v.dom.State)
+	case fresh:
+		v.why = "one sample so far"
+		return
+	case !ok && !s.Has(bpf.SignalWait):
+		v.now, v.why = r, "run-queue wait is not known, and demand without it is censored"
+	case !ok:
+		v.now, v.why = unknownRates(), "the VM's process is a new one"
+	default:
+		v.now, v.why = r, ""
+		v.wait += r.waited * float64(steps)
+	}
+	for range min(steps-1, maxLost) {
+		v.cpu.Observe(math.NaN())
+	}
+	v.cpu.Observe(v.now.demand())
+}
+
+// maxLost bounds the missing samples that one long stall is written as.
+const maxLost = 600
+
+// tap adds the network rates of the VM's taps, summed.
+func (v *vm) tap(stats map[string]bpf.LinkStats, at time.Duration) {
+	var sum bpf.LinkStats
+	for _, name := range v.dom.Taps {
+		s, ok := stats[name]
+		if !ok {
+			v.linked = false
+			return
+		}
+		sum.RxBytes += s.RxBytes
+		sum.TxBytes += s.TxBytes
+	}
+	if v.linked && len(v.dom.Taps) > 0 {
+		v.now.addLinks(v.links, sum, at-v.linksAt)
+	}
+	v.links, v.linksAt, v.linked = sum, at, true
+}
+
+// refresh forecasts anew.
+func (v *vm) refresh() {
+	v.forecast = v.cpu.Forecast()
+	v.hot = v.cpu.HotSpots()
+}
