@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 
 	"headroom/predict"
 )
+
+var loopSeeds = flag.Uint64("loopseeds", 2, "seeds of each closed loop; raise it for a longer search")
 
 // loop closes the circle that the lab closes with real hypervisors: demand
 // with noise, sampled each second, forecast by package predict, a planning
@@ -148,7 +151,7 @@ func TestLoopMovesBeforeContention(t *testing.T) {
 		l.run(420)
 		return l
 	}
-	for seed := uint64(1); seed <= 10; seed++ {
+	for seed := uint64(1); seed <= 2**loopSeeds; seed++ {
 		with, without := scenario(seed, false), scenario(seed, true)
 		if len(with.moves) != 1 || with.moves[0].from != "a" {
 			t.Errorf("seed %d: moves %v, want exactly one, from a", seed, with.moves)
@@ -167,7 +170,7 @@ func TestLoopMovesBeforeContention(t *testing.T) {
 }
 
 // TestLoopNeverMovesForNoise runs hosts that are busy but sufficient, with
-// heavy noise, for half an hour each.
+// heavy noise, for twenty minutes each.
 func TestLoopNeverMovesForNoise(t *testing.T) {
 	cases := []struct {
 		name  string
@@ -183,12 +186,12 @@ func TestLoopNeverMovesForNoise(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			for seed := uint64(1); seed <= 4; seed++ {
+			for seed := uint64(1); seed <= *loopSeeds; seed++ {
 				l := newLoop(t, seed, c.noise)
 				l.vm("a", "web", c.web)
 				l.vm("a", "db", constant(c.db))
 				l.vm("b", "cache", constant(0.05))
-				l.run(1800)
+				l.run(1200)
 				t.Logf("seed %d: at most %.2f core-seconds expected to wait", seed, l.topUnserved)
 				if share := float64(l.blind) / float64(l.decisions); share > 0.05 {
 					t.Errorf("seed %d: %.0f %% of the rounds had no data: the test shows nothing", seed, 100*share)

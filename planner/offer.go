@@ -104,6 +104,8 @@ func (h Host) withoutNeed(need Need) Host {
 // malformed says what in an offer received from outside cannot be used, or "".
 func (o *Offer) malformed() string {
 	switch {
+	case o.Host == "":
+		return "it names no host"
 	case !(o.Usable.CPU > 0) || math.IsInf(float64(o.Usable.CPU), 0):
 		return "it shows no CPU capacity"
 	case math.IsNaN(o.Correlation):

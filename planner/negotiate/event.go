@@ -33,7 +33,8 @@ type Start struct {
 // Received is a message, with the authenticated sender. For a Reserve the caller
 // judges in the same turn whether the VM fits, by its own books and
 // [Destination.Leases] less one of the same VM, and gives the refusal in Admission;
-// nil admits.
+// nil admits. While this host's own Source of the VM is busy the refusal must be
+// RefusedBusy: the VM may come back only when its leaving is acknowledged.
 type Received struct {
 	From      HostID
 	Message   Message

@@ -45,7 +45,7 @@ func (s Source) localWhileCommitting(e LocalState) (Source, []Effect) {
 		return s, nil
 	}
 	return s, []Effect{Alarm{s.Record.VM, fmt.Sprintf(
-		"the VM was handed to %s in attempt %d and is %s here: destroy it here", s.Record.To, s.Record.Attempt, e.State)}}
+		"the VM was handed to %s in attempt %d, not acknowledged, and is %s here: find out where it belongs before Commit goes out again", s.Record.To, s.Record.Attempt, e.State)}}
 }
 
 // localWhileAborting follows a ResumeLocal, or a destination whose copy runs.
