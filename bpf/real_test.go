@@ -340,6 +340,19 @@ func TestHelperProcessesOfTheCgroupCount(t *testing.T) {
 	if got := with.CPU() - before.CPU(); got < 50*time.Millisecond {
 		t.Errorf("the helper process's 50 ms show as %v", got)
 	}
+	// Another VM in the same cgroup keeps to itself.
+	other := startHelper(t)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(other.pid())), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.kill)
+	targets = append(targets, Target{ID: "other", PID: other.pid(), CgroupPath: dir})
+	set()
+	if got := len(s.walks); got != 3 {
+		t.Errorf("%d processes are read, want 2 VMs and 1 helper", got)
+	}
+	targets = targets[:1]
+	other.kill()
 	swtpm.kill()
 	gone := one(t, s)
 	fell(t, &with, &gone)

@@ -6,12 +6,14 @@ import "time"
 type Target struct {
 	// ID is the caller's name for the VM, unique among the targets.
 	ID string
-	// PID is the process as the host's first PID namespace numbers it. 0 or
-	// less means that there is none: the sample then says so.
+	// PID is the process as the host's first PID namespace numbers it, of no
+	// other target. 0 or less means that there is none: the sample then says
+	// so.
 	PID int
 	// CgroupPath is the directory of the VM's cgroup (v1 or v2), empty for
 	// none. Other processes in it (virtiofsd, swtpm, vhost kernel threads)
-	// count for the VM too. They are looked for when SetTargets is called.
+	// count for the VM too, up to 16. They are looked for when SetTargets is
+	// called, and count for one VM only if several share the cgroup.
 	CgroupPath string
 }
 

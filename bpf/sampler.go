@@ -206,6 +206,10 @@ func (s *Sampler) SetTargets(targets []Target) error {
 		known[v.target.ID] = v
 	}
 	vms := make([]*vm, 0, len(targets))
+	taken := make(map[int]bool, len(targets))
+	for _, t := range targets {
+		taken[t.PID] = true
+	}
 	for _, t := range targets {
 		v := known[t.ID]
 		if v != nil && v.target.PID == t.PID {
@@ -214,7 +218,7 @@ func (s *Sampler) SetTargets(targets []Target) error {
 		} else {
 			v = newVM(t)
 		}
-		v.findHelpers()
+		v.findHelpers(taken)
 		vms = append(vms, v)
 	}
 	for _, v := range known {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,16 +50,20 @@ func (v *vm) close() {
 	}
 }
 
-// findHelpers brings the helper walks in line with the VM's cgroup.
-func (v *vm) findHelpers() {
+// findHelpers brings the helper walks in line with the VM's cgroup. Processes
+// taken belong to another VM, as its own or as its helper.
+func (v *vm) findHelpers(taken map[int]bool) {
 	var pids []int
 	if v.target.CgroupPath != "" && v.walks[0].gone == "" {
-		pids = cgroupProcesses(v.target.CgroupPath, v.target.PID)
+		pids = cgroupProcesses(v.target.CgroupPath, taken)
+	}
+	for _, pid := range pids {
+		taken[pid] = true
 	}
 	kept := v.walks[:1]
 	for _, w := range v.walks[1:] {
-		if i := indexOf(pids, w.pid); i >= 0 && w.gone == "" {
-			pids = append(pids[:i], pids[i+1:]...)
+		if i := slices.Index(pids, w.pid); i >= 0 && w.gone == "" {
+			pids = slices.Delete(pids, i, i+1)
 			kept = append(kept, w)
 			continue
 		}
@@ -76,18 +81,9 @@ func (v *vm) findHelpers() {
 	v.walks = kept
 }
 
-func indexOf(pids []int, pid int) int {
-	for i, p := range pids {
-		if p == pid {
-			return i
-		}
-	}
-	return -1
-}
-
-// cgroupProcesses lists the processes in and below a cgroup but one. A cgroup
-// that is gone or cannot be read has none: its VM is about to say why.
-func cgroupProcesses(root string, except int) []int {
+// cgroupProcesses lists the processes in and below a cgroup that are not taken.
+// A cgroup that is gone or cannot be read has none: its VM is about to say why.
+func cgroupProcesses(root string, taken map[int]bool) []int {
 	var pids []int
 	dirs := 0
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -103,7 +99,7 @@ func cgroupProcesses(root string, except int) []int {
 		}
 		for field := range strings.FieldsSeq(string(text)) {
 			pid, err := strconv.Atoi(field)
-			if err == nil && pid > 0 && pid != except && indexOf(pids, pid) < 0 && len(pids) < maxHelpers {
+			if err == nil && pid > 0 && !taken[pid] && !slices.Contains(pids, pid) && len(pids) < maxHelpers {
 				pids = append(pids, pid)
 			}
 		}
