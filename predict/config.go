@@ -12,7 +12,8 @@ const (
 	maxPerStep     = 120            // samples in a step
 	maxSpan        = 4096           // samples in the horizon
 	maxStep        = 24 * time.Hour // longest step
-	limit          = 1e30           // larger values are broken readings
+	maxSeason      = 32 * 24 * time.Hour
+	limit          = 1e30 // larger values are broken readings
 )
 
 // Config says what a Forecaster is fed and what it must forecast.
@@ -30,6 +31,12 @@ type Config struct {
 	// MaxGap is how many samples in a row may be missing before the forecast is
 	// not Ready. Default: one step, at least 5 samples.
 	MaxGap int
+	// Season switches on the seasonal member: the length of the season, usually
+	// a day; a multiple of Sample, at most 32 days. 0 is off.
+	Season time.Duration
+	// LSTM switches on the recurrent network. It costs about as much as all
+	// other members together; see TestTraces for what it gains.
+	LSTM bool
 	// Level is the demand above which HotSpots reports «exceed»; 0 is off. It
 	// is in the unit of the series.
 	Level float64
@@ -62,6 +69,8 @@ func (c Config) normal() (Config, error) {
 		return c, fmt.Errorf("predict: warm-up of %d samples is not within 3 and 10000", c.Warmup)
 	case c.MaxGap < 0 || c.MaxGap > 1<<20:
 		return c, fmt.Errorf("predict: gap of %d samples is not within 0 and %d", c.MaxGap, 1<<20)
+	case c.Season < 0 || c.Season > maxSeason || c.Season%c.Sample != 0 || c.Season > 0 && c.Season < 4*c.Step:
+		return c, fmt.Errorf("predict: season of %v is not 4 steps to %v long, in whole samples", c.Season, maxSeason)
 	case !(c.Level >= 0 && c.Level <= limit):
 		return c, fmt.Errorf("predict: level %g is not within 0 and %g", c.Level, limit)
 	case c.ExceedOf < 1 || c.ExceedOf > c.ExceedWithin || c.ExceedWithin > 64:

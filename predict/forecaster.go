@@ -46,7 +46,14 @@ func New(c Config) (*Forecaster, error) {
 	s, lags := newSeries(c), lagsFor(c)
 	f := &Forecaster{config: c, series: s, lags: lags, rise: newRise(s), tables: newPeakTables(c.Horizon),
 		given: newCard(lags), conform: newConformal(len(lags) + 1), out: make([]Quantiles, c.Horizon), outTop: unknown()}
-	f.members = []member{newNaive(s, lags), newSES(s, lags), newHolt(s, lags), newDecay(s), newTheta(s, lags), newAR(s, lags), newARIMA(c, s, lags), f.rise}
+	f.members = []member{newNaive(s, lags), newSES(s, lags), newHolt(s, lags), newDecay(s), newTheta(s, lags), newAR(s, lags), newARIMA(c, s, lags)}
+	if c.Season > 0 {
+		f.members = append(f.members, newSeasonal(c, s, lags))
+	}
+	if c.LSTM {
+		f.members = append(f.members, newLSTM(s, lags))
+	}
+	f.members = append(f.members, f.rise)
 	for range f.members {
 		f.cards = append(f.cards, newCard(lags))
 		f.peaks = append(f.peaks, newPeakCalibration(lags[len(lags)-1]))

@@ -17,7 +17,9 @@ func anyConfig(t *rapid.T) Config {
 	per := rapid.IntRange(1, 6).Draw(t, "samples per step")
 	return Config{Sample: time.Second, Step: time.Duration(per) * time.Second,
 		Horizon: rapid.IntRange(1, 14).Draw(t, "horizon"), Warmup: rapid.IntRange(3, 30).Draw(t, "warmup"),
-		Level: rapid.SampledFrom([]float64{0, 1}).Draw(t, "level")}
+		Season: time.Duration(per*rapid.SampledFrom([]int{0, 5, 50}).Draw(t, "season")) * time.Second,
+		LSTM:   rapid.Bool().Draw(t, "lstm"),
+		Level:  rapid.SampledFrom([]float64{0, 1}).Draw(t, "level")}
 }
 
 // anySeries draws values of every kind that a sampler might hand over: calm,

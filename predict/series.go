@@ -13,8 +13,12 @@ type series struct {
 }
 
 func newSeries(c Config) *series {
+	means := c.span() + 1
+	if c.LSTM { // it trains on what it could have known a horizon ago
+		means += lstmSteps * c.perStep()
+	}
 	s := &series{perStep: c.perStep(), horizon: c.Horizon,
-		x: make([]float64, max(window0, c.perStep())), y: make([]float64, c.span()+1)}
+		x: make([]float64, max(window0, c.perStep())), y: make([]float64, means)}
 	for _, ring := range [][]float64{s.x, s.y} {
 		for i := range ring {
 			ring[i] = math.NaN()

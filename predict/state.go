@@ -16,8 +16,8 @@ var ErrStateVersion = errors.New("predict: state of another version: start with 
 // ErrStateCorrupt says that state is damaged. Start anew.
 var ErrStateCorrupt = errors.New("predict: damaged state: start with a new forecaster")
 
-// ErrStateConfig says that state belongs to another configuration (sample, step
-// or horizon), so that its numbers mean something else.
+// ErrStateConfig says that state belongs to another configuration (sample, step,
+// horizon, season or members), so that its numbers mean something else.
 var ErrStateConfig = errors.New("predict: state of another configuration: start with a new forecaster")
 
 // stateVersion changes whenever the meaning of a single byte does.
@@ -43,8 +43,8 @@ func (f *Forecaster) MarshalBinary() ([]byte, error) {
 }
 
 // UnmarshalBinary replaces f by what MarshalBinary wrote. On a Forecaster made
-// by New the configuration must be the same in sample, step and horizon
-// (ErrStateConfig); its other settings stay those of f. On a zero Forecaster the
+// by New the configuration must be the same in sample, step, horizon,
+// season and LSTM (ErrStateConfig); its other settings stay those of f. On a zero Forecaster the
 // written configuration is taken. f is unchanged after any error.
 func (f *Forecaster) UnmarshalBinary(data []byte) error {
 	if len(data) < 12 || string(data[:4]) != stateMagic {
@@ -69,9 +69,8 @@ func (f *Forecaster) read(body []byte) error {
 		return fmt.Errorf("%w: %w", ErrStateCorrupt, c.err)
 	}
 	if f.series != nil {
-		if have := f.config; conf.Sample != have.Sample || conf.Step != have.Step || conf.Horizon != have.Horizon {
-			return fmt.Errorf("%w: %v samples, %d steps of %v; want %v, %d of %v", ErrStateConfig,
-				conf.Sample, conf.Horizon, conf.Step, have.Sample, have.Horizon, have.Step)
+		if have := f.config; conf.shape() != have.shape() {
+			return fmt.Errorf("%w: %+v, want %+v", ErrStateConfig, conf.shape(), have.shape())
 		}
 		conf = f.config
 	}
@@ -91,11 +90,18 @@ func (f *Forecaster) read(body []byte) error {
 	return nil
 }
 
+// shape is the part of the configuration that gives the numbers their meaning.
+func (c Config) shape() Config {
+	return Config{Sample: c.Sample, Step: c.Step, Horizon: c.Horizon, Season: c.Season, LSTM: c.LSTM}
+}
+
 func (c *Config) state(s *codec) {
-	sample, step := int64(c.Sample), int64(c.Step)
+	sample, step, season := int64(c.Sample), int64(c.Step), int64(c.Season)
 	s.int64(&sample, int64(maxStep))
 	s.int64(&step, int64(maxStep))
-	c.Sample, c.Step = time.Duration(sample), time.Duration(step)
+	s.int64(&season, int64(maxSeason))
+	c.Sample, c.Step, c.Season = time.Duration(sample), time.Duration(step), time.Duration(season)
+	s.bool(&c.LSTM)
 	s.int(&c.Horizon, maxHorizon)
 	s.int(&c.Warmup, maxSpan*100)
 	s.int(&c.MaxGap, 1<<20)

@@ -38,6 +38,9 @@ func TestRampIsForeseen(t *testing.T) {
 		{30, 0.05, 0.4, 12},
 		{40, 0.05, 0.4, 15},
 		{40, 0.05, 0.3, 8},
+		{120, 0.05, 0.4, 15},
+		{300, 0.02, 0.4, 15},
+		{300, 0.05, 0.4, 15},
 	} {
 		t.Run(fmt.Sprintf("ramp=%.0fs,noise=%.0f%%,level=%.1f", tc.ramp, 100*tc.noise, tc.level), func(t *testing.T) {
 			worst, sum := math.MaxInt, 0
@@ -59,7 +62,7 @@ func foreseen(t *testing.T, ramp, noise, level float64, seed int64) int {
 	rng := rand.New(rand.NewSource(seed))
 	f := lab(t)
 	since := -1
-	for i := range 120 {
+	for i := range 60 + int(ramp) {
 		demand := 0.1 + 0.4*math.Min(1, math.Max(0, float64(i-25)/ramp))
 		if demand >= level {
 			if since < 0 {
@@ -155,15 +158,22 @@ func BenchmarkObserveForecast(b *testing.B) {
 	for i := range values {
 		values[i] = noisy(rng, 0.3+0.2*math.Sin(float64(i)/200), 0.05)
 	}
-	f := lab(b)
-	for _, v := range values {
-		f.Observe(v)
-	}
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		f.Observe(values[i%len(values)])
-		_ = f.Forecast()
-		i++
+	for _, lstm := range []bool{false, true} {
+		b.Run(fmt.Sprintf("lstm=%v", lstm), func(b *testing.B) {
+			f, err := New(Config{Sample: time.Second, Step: 5 * time.Second, LSTM: lstm})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, v := range values {
+				f.Observe(v)
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				f.Observe(values[i%len(values)])
+				_ = f.Forecast()
+				i++
+			}
+		})
 	}
 }
