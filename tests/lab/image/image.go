@@ -52,6 +52,12 @@ func Ensure(ctx context.Context, source string) (Image, error) {
 		return Image{}, err
 	}
 	defer unlock()
+	// With the lock held, whatever is temporary was left by a crash.
+	if stale, err := filepath.Glob(filepath.Join(Dir, "*.tmp")); err == nil {
+		for _, path := range stale {
+			os.RemoveAll(path)
+		}
+	}
 	root, err := ensureKernel(ctx)
 	if err != nil {
 		return Image{}, fmt.Errorf("guest kernel: %w", err)
