@@ -65,9 +65,14 @@ type Memory struct {
 
 // Pressure is one file of /proc/pressure. Shares are of wall time, 0..1.
 type Pressure struct {
-	Some10, Some60, Some300 float64       // share of time in which at least one task stalled
-	Full10, Full60, Full300 float64       // share in which all did; 0 where the kernel has no "full" line
-	SomeTotal, FullTotal    time.Duration // cumulative stall time
+	Some10    float64       `json:"some10"` // share of the last 10 s in which at least one task stalled
+	Some60    float64       `json:"some60"`
+	Some300   float64       `json:"some300"`
+	Full10    float64       `json:"full10"` // share in which all did; 0 where the kernel has no "full" line
+	Full60    float64       `json:"full60"`
+	Full300   float64       `json:"full300"`
+	SomeTotal time.Duration `json:"some_total_ns"` // cumulative stall time
+	FullTotal time.Duration `json:"full_total_ns"`
 }
 
 // Load is /proc/loadavg.
