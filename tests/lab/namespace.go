@@ -240,7 +240,8 @@ func (h *Host) mountAll() error {
 			return err
 		}
 	}
-	// Copies of labs' pins would keep their namespaces alive from in here.
+	// Copies of labs' pins would keep their namespaces alive from in here, until
+	// the pins' files are removed.
 	if err := detachUnder(runRoot); err != nil {
 		return err
 	}
