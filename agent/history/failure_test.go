@@ -2,9 +2,11 @@ package history
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -111,7 +113,10 @@ func TestASecondProcessIsToldWhoHoldsTheDirectory(t *testing.T) {
 
 func TestAFullDiskStopsWritingAndRecovers(t *testing.T) {
 	c := &clock{now: epoch}
-	s := openTest(t, t.TempDir(), c, nil)
+	var logged bytes.Buffer
+	s := openTest(t, t.TempDir(), c, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	})
 	k := Key{"vm1", CPUUsed}
 	must(t, s.Append(c.Now(), k, 1))
 	must(t, s.Flush())
@@ -148,6 +153,10 @@ func TestAFullDiskStopsWritingAndRecovers(t *testing.T) {
 	must(t, err)
 	if len(got) < 570 || s.Err() != nil {
 		t.Errorf("%d points of the last ten minutes, %v", len(got), s.Err())
+	}
+	// Hundreds of failed flushes must not fill what is left of the disk with logs.
+	if text := logged.String(); strings.Count(text, "cannot be written") != 1 || strings.Count(text, "written again") != 1 {
+		t.Errorf("logged:\n%s", text)
 	}
 }
 

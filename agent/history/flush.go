@@ -7,8 +7,6 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 const (
@@ -32,9 +30,7 @@ func (s *Store) Flush() error {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	err := s.flush()
-	s.mu.Lock()
-	s.lastErr = err
-	s.mu.Unlock()
+	s.report(err)
 	return err
 }
 
@@ -346,66 +342,4 @@ func (s *Store) needed(tier int) int64 {
 		}
 	}
 	return from
-}
-
-// load reads the VMs and what the logs still hold.
-func (s *Store) load() error {
-	err := s.scan([]byte{prefixVM}, true, func(item *badger.Item) (bool, error) {
-		key := item.KeyCopy(nil)
-		value, err := item.ValueCopy(nil)
-		var m *vm
-		if err == nil {
-			m, err = decodeVM(value, len(s.steps))
-		}
-		if err != nil || len(key) != 5 {
-			s.corrupt(key, err)
-			return true, nil
-		}
-		m.id = binary.BigEndian.Uint32(key[1:])
-		s.vms[m.name], s.byID[m.id] = m, m
-		s.nextVM = max(s.nextVM, m.id+1)
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	if next, ok, err := s.db.get([]byte{prefixNext}); err == nil && ok && len(next) == 4 {
-		s.nextVM = max(s.nextVM, binary.BigEndian.Uint32(next))
-	}
-	for t := range s.steps {
-		if err := s.loadLogs(t); err != nil {
-			return err
-		}
-	}
-	for _, m := range s.byID {
-		m.rebuild(s.steps)
-	}
-	return nil
-}
-
-// loadLogs replays one tier's log into heads.
-func (s *Store) loadLogs(tier int) error {
-	return s.scan(tierPrefix(prefixLog, s.steps[tier]), true, func(item *badger.Item) (bool, error) {
-		key := item.KeyCopy(nil)
-		_, number, ok := splitTierKey(key)
-		value, err := item.ValueCopy(nil)
-		var entries []logEntry
-		if err == nil {
-			entries, err = decodeLog(value)
-		}
-		if err != nil || !ok {
-			s.corrupt(key, err)
-		}
-		ref := logRef{sequence: uint64(number)}
-		for _, e := range entries {
-			// A VM that is not known any more was forgotten; its points went with it.
-			if m := s.byID[e.vm]; m != nil {
-				m.put(tier, e.signal, e.bucket, e.point, false)
-				ref.newest = max(ref.newest, e.bucket*s.steps[tier])
-			}
-		}
-		s.logs[tier] = append(s.logs[tier], ref)
-		s.sequence[tier] = max(s.sequence[tier], ref.sequence)
-		return true, nil
-	})
 }

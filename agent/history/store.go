@@ -2,13 +2,10 @@ package history
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -138,13 +135,6 @@ type Store struct {
 type logRef struct {
 	sequence uint64
 	newest   int64 // unix seconds of the newest bucket in it
-}
-
-// counters are what Stats reports besides the state.
-type counters struct {
-	appended, corrupt, refused, lost atomic.Uint64
-	sealedBytes, sealedPoints        atomic.Uint64
-	quarantined                      atomic.Bool
 }
 
 // Open opens or creates the store in o.Dir. A second process gets ErrLocked, a full
@@ -287,25 +277,27 @@ func (s *Store) run(ctx context.Context, tick <-chan time.Time) {
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
-			s.report(s.Flush())
+			_ = s.Flush() // reported and kept for Err
 			return
 		case <-tick:
 		}
-		err := s.Flush()
-		if err == nil && n%sweepEvery == 0 {
-			err = s.Sweep()
+		if err := s.Flush(); err != nil || n%sweepEvery != 0 {
+			continue
 		}
-		s.report(err)
+		if err := s.Sweep(); err != nil {
+			s.log.Warn("old history could not be dropped; it is tried again", "error", err)
+		}
 	}
 }
 
-// report remembers an error for Err, and logs changes only.
+// report remembers the outcome of a flush for Err, and logs changes only.
 func (s *Store) report(err error) {
 	s.mu.Lock()
 	before := s.lastErr
 	s.lastErr = err
 	s.mu.Unlock()
 	switch {
+	case errors.Is(err, ErrClosed):
 	case err != nil && before == nil:
 		s.log.Error("history cannot be written; samples are kept in memory as long as they fit", "error", err)
 	case err == nil && before != nil:
@@ -328,61 +320,6 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	return errors.Join(flushErr, classify(s.db.Sync()), s.db.close())
-}
-
-// Stats tells what the store holds and what went wrong since it was opened.
-type Stats struct {
-	VMs, Series    int
-	DiskBytes      int64   // disk blocks taken, preallocated logs included
-	Appended       uint64  // samples accepted
-	Refused        uint64  // samples of VMs beyond MaxVMs
-	Lost           uint64  // points dropped from memory because they could not be written in time
-	Corrupt        uint64  // stored values that were skipped
-	SealedPoints   uint64  // points in chunks written
-	SealedBytes    uint64  // size of those chunks
-	BytesPerPoint  float64 // their quotient; 0 until a chunk was sealed
-	Damaged        bool    // the database was damaged and begun afresh
-	UnsealedPoints int     // points in memory
-}
-
-// Stats returns the store's figures.
-func (s *Store) Stats() Stats {
-	c := &s.counts
-	st := Stats{
-		DiskBytes: s.db.allocated(), Appended: c.appended.Load(), Refused: c.refused.Load(), Lost: c.lost.Load(),
-		Corrupt: c.corrupt.Load(), SealedPoints: c.sealedPoints.Load(), SealedBytes: c.sealedBytes.Load(), Damaged: c.quarantined.Load(),
-	}
-	if st.SealedPoints > 0 {
-		st.BytesPerPoint = float64(st.SealedBytes) / float64(st.SealedPoints)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.VMs = len(s.vms)
-	for _, m := range s.vms {
-		for _, ser := range m.series {
-			if ser != nil {
-				st.Series++
-			}
-		}
-		for _, heads := range m.heads {
-			for _, h := range heads {
-				for _, c := range h.cols {
-					if c != nil {
-						st.UnsealedPoints += len(c.slots)
-					}
-				}
-			}
-		}
-	}
-	return st
-}
-
-// corrupt counts and reports a value that is skipped.
-func (s *Store) corrupt(key []byte, err error) {
-	// The log must not fill the disk that is failing.
-	if s.counts.corrupt.Add(1) <= 100 {
-		s.log.Warn("history: a stored value is skipped", "key", fmt.Sprintf("%q", key), "error", err)
-	}
 }
 
 // deleteKeys removes keys in batches.
@@ -420,35 +357,4 @@ func (s *Store) scanKeys(prefix []byte, fn func(key []byte)) error {
 		fn(item.KeyCopy(nil))
 		return true, nil
 	})
-}
-
-// encodeVM is the value of a VM's entry: newest sample, signals, name.
-func encodeVM(m *vm) []byte {
-	b := binary.AppendUvarint(nil, uint64(m.last))
-	b = binary.AppendUvarint(b, uint64(m.signals()))
-	return frame(frameVM, append(b, m.name...))
-}
-
-// decodeVM reads a VM's entry; unknown signals are dropped.
-func decodeVM(value []byte, tiers int) (*vm, error) {
-	payload, err := unframe(frameVM, value, maxName+32)
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{b: payload}
-	m := &vm{last: int64(r.uvarint(uint64(maxBucket))), heads: make([][]*head, tiers)}
-	mask := r.uvarint(1<<32 - 1)
-	if r.err == nil && (len(r.b) == 0 || len(r.b) > maxName) {
-		r.fail("VM name of %d bytes", len(r.b))
-	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	m.name, m.saved = string(slices.Clone(r.b)), m.last
-	for sig := range numSignals {
-		if sig > 0 && mask&(1<<sig) != 0 {
-			m.series[sig] = &series{open: make([]accumulator, tiers)}
-		}
-	}
-	return m, nil
 }
