@@ -23,7 +23,7 @@ type arimaMember struct {
 const (
 	arimaWindow = 256  // samples that a fit looks back on
 	arimaStart  = 64   // samples before the first fit
-	arimaAgain  = 1024 // samples until the next fit
+	arimaAgain  = 4096 // samples until the next fit
 )
 
 func newARIMA(c Config, s *series, lags []lag) *arimaMember {

@@ -23,7 +23,7 @@ type seasonal struct {
 var seasonalRates = [...]float64{0.02, 0.1, 0.3, 0.7, 0.95}
 
 const (
-	seasonalParts = 288 // of a season at most: 5 minutes of a day
+	seasonalParts = 288  // of a season at most: 5 minutes of a day
 	seasonalRate  = 0.25 // by which a part follows what it adds this season
 )
 

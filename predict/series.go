@@ -49,7 +49,7 @@ func (s *series) push(x float64) {
 	}
 	y := math.NaN()
 	if n > 0 && 2*n >= s.perStep {
-		y = sum / float64(n)
+		y = min(sum/float64(n), limit) // rounding may pass it
 	}
 	s.y[s.t%int64(len(s.y))] = y
 }
