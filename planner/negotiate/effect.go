@@ -92,7 +92,7 @@ type QueryCopy struct {
 }
 
 // ResumeCopy resumes the copy with this token; answered by CopyAppeared with
-// CopyRunning, or by ActFailed.
+// CopyRunning, also when it ran already, or by ActFailed.
 type ResumeCopy struct {
 	VM      VMID
 	Attempt Attempt

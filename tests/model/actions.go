@@ -73,7 +73,7 @@ func (a Action) Begins() bool { return a.Op >= Start && a.Op <= StartFromDisk }
 func (w *World) Actions(dst []Action) []Action {
 	add := func(op Op, h, v, arg int) { dst = append(dst, Action{op, h, v, arg, -1}) }
 	for i, p := range w.Net {
-		if w.Hosts[p.To].Agent {
+		if w.Hosts[p.To].Agent && !(w.cfg.Untimed && len(w.Hosts[p.To].Inbox) > 1) {
 			add(Deliver, p.To, w.vm(p.Message.VM), i)
 			if w.Budget.Duplicates > 0 {
 				add(Duplicate, p.To, w.vm(p.Message.VM), i)
@@ -126,6 +126,9 @@ func (w *World) hostActions(h int, dst []Action) []Action {
 // mayFire keeps the one assumption about durations: a QEMU appears within a
 // lease's life after the hook's yes, or never.
 func (w *World) mayFire(h int, t Timer) bool {
+	if w.cfg.Untimed && len(w.Hosts[h].Inbox) > 0 {
+		return false // an agent hears what waits before a second is over
+	}
 	for i := range w.Hosts {
 		for v, d := range w.Hosts[i].Domains {
 			e, ok := w.Hosts[i].Dest.Entry(w.VMs[v].ID)
@@ -241,7 +244,9 @@ func (w *World) CrashPoints(a Action, dst []Action) []Action {
 
 // Do performs the action and returns the invariant that is broken now, or "".
 func (w *World) Do(a Action) string {
-	w.tracef("* %s", a)
+	if w.cfg.Trace != nil {
+		w.tracef("* %s", a)
+	}
 	host := &w.Hosts[a.Host]
 	switch a.Op {
 	case Deliver, Duplicate:
@@ -263,7 +268,7 @@ func (w *World) Do(a Action) string {
 		w.stepSource(a.Host, a.VM, negotiate.Cancel{VM: w.VMs[a.VM].ID, Reason: "cancelled"}, a.Crash, 0)
 	case StartFromDisk:
 		host.Domains[a.VM] = Domain{Epoch: w.VMs[a.VM].Epoch}
-		if !w.startRunning(a.Host, a.VM) {
+		if !w.startRunning(a.Host, a.VM, false) {
 			host.Domains[a.VM] = Domain{}
 		}
 	case Operate:
@@ -371,7 +376,9 @@ func (w *World) deliver(a Action) {
 		w.stepSource(p.To, a.VM, ev, a.Crash, 0)
 		return
 	case negotiate.Reserve:
-		if w.used(p.To, a.VM) >= w.cfg.Capacity {
+		if w.Hosts[p.To].Sources[a.VM].Busy() {
+			ev.Admission = &negotiate.Refusal{Kind: negotiate.RefusedBusy}
+		} else if w.used(p.To, a.VM) >= w.cfg.Capacity {
 			ev.Admission = &negotiate.Refusal{Kind: negotiate.RefusedNoRoom}
 		}
 	case negotiate.Commit, negotiate.Abort:

@@ -56,7 +56,9 @@ type run struct {
 func (w *World) stepSource(h, v int, ev negotiate.SourceEvent, crash int, due time.Duration) {
 	host := &w.Hosts[h]
 	_, timer := ev.(negotiate.TimerFired)
-	w.tracef("%s source %s: %s", host.ID, w.VMs[v].ID, describe(ev))
+	if w.cfg.Trace != nil { // describing costs more than the step
+		w.tracef("%s source %s: %s", host.ID, w.VMs[v].ID, describe(ev))
+	}
 	at := w.moment(h, due)
 	next, effects := host.Sources[v].Step(at, ev)
 	if crash == journalFails && persists(effects) {
@@ -77,7 +79,9 @@ func (w *World) stepDest(h int, ev negotiate.DestinationEvent, timer bool, crash
 
 func (w *World) stepDestAt(h int, ev negotiate.DestinationEvent, timer bool, crash int, due time.Duration) bool {
 	host := &w.Hosts[h]
-	w.tracef("%s destination: %s", host.ID, describe(ev))
+	if w.cfg.Trace != nil {
+		w.tracef("%s destination: %s", host.ID, describe(ev))
+	}
 	at := w.moment(h, due)
 	next, effects := host.Dest.Step(at, ev)
 	if crash == journalFails && persists(effects) {
@@ -118,7 +122,9 @@ func (r *run) all(effects []negotiate.Effect, crash int) {
 				r.w.violate("JournalBeforeAct: a Persist is effect %d of its list", i)
 			}
 		}
-		r.w.tracef("  -> %s", describe(e))
+		if r.w.cfg.Trace != nil {
+			r.w.tracef("  -> %s", describe(e))
+		}
 		r.perform(e)
 	}
 }
@@ -176,7 +182,7 @@ func (r *run) actLocal(e negotiate.Effect) {
 	case negotiate.ResumeLocal:
 		r.checkJournal(host.SourceJournal[r.vm], negotiate.SourceAborted, e)
 		if free && d.Run == Paused {
-			w.startRunning(r.host, r.vm)
+			w.startRunning(r.host, r.vm, false)
 		}
 		w.toSource(r.host, r.vm, w.lookLocal(r.host, r.vm, e.Query))
 	case negotiate.DestroyLocal:
@@ -208,8 +214,9 @@ func (r *run) actCopy(e negotiate.Effect) {
 		if rec.State != negotiate.DestCommitted || rec.Attempt != e.Attempt || rec.Lease != e.Lease {
 			w.violate("JournalBeforeAct: ResumeCopy %d/%s with a journal of %d/%s %s", e.Attempt, e.Lease, rec.Attempt, rec.Lease, rec.State)
 		}
-		if host.Libvirtd && d.Run == Paused && d.Attempt == e.Attempt && d.Lease == e.Lease && w.startRunning(r.host, v) {
-			w.copyChanged(r.host, v)
+		mine := host.Libvirtd && d.Attempt == e.Attempt && d.Lease == e.Lease
+		if mine && (d.Run == Running || d.Run == Paused && w.startRunning(r.host, v, false)) {
+			w.toDest(r.host, v, w.lookCopy(r.host, v, e.Query))
 			return
 		}
 		w.toDest(r.host, v, negotiate.ActFailed{VM: e.VM, Err: "cannot resume"})
@@ -338,7 +345,9 @@ func (w *World) restartAgent(h, crash int) {
 	var effects []negotiate.Effect
 	host.Dest, effects = negotiate.RecoverDestination(host.ID, w.cfg.Limits, records, at)
 	for _, e := range effects { // several records, so several lists in one
-		w.tracef("  -> %s", describe(e))
+		if w.cfg.Trace != nil {
+			w.tracef("  -> %s", describe(e))
+		}
 		(&run{w: w, host: h, now: at.Now}).perform(e)
 	}
 	for v := range w.VMs {
@@ -366,4 +375,18 @@ func throughJournal[R interface{ Encode() ([]byte, error) }](rec R, decode func(
 		panic(err)
 	}
 	return back
+}
+
+// idle reports whether a timer would have no effect if it fired now.
+func (w *World) idle(h int, t Timer) bool {
+	host := &w.Hosts[h]
+	at := negotiate.Moment{Now: t.Due}
+	ev := negotiate.TimerFired{Kind: t.Kind, VM: w.VMs[t.VM].ID}
+	var effects []negotiate.Effect
+	if t.Source {
+		_, effects = host.Sources[t.VM].Step(at, ev)
+	} else {
+		_, effects = host.Dest.Step(at, ev)
+	}
+	return len(effects) == 0
 }

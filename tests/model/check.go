@@ -71,6 +71,8 @@ func (w *World) checkSlot(h, v int, d Domain) {
 	switch {
 	case own && (w.leased(h, v) || r.State == negotiate.DestOwned):
 	case own && r.Aborted && d.Run != Running: // came late and is on its way out
+	case r.Attempt > d.Attempt && d.Run <= Incoming && w.orphaned(h, v):
+		// libvirt let it in late, its source half is over, libvirt drops it
 	case r.State == negotiate.DestOwned && r.Attempt <= d.Attempt, w.Hosts[h].SourceJournal[v].Attempt > d.Session:
 		// owned, and stamped since for a move onwards
 	default:

@@ -17,7 +17,7 @@
 // out: with a disk lock and without the paused guard, the destination runs the VM
 // from Finish on; when its host dies before the source has heard of Finish, the
 // lock is free, and the source's libvirt resumes a memory that is older than the
-// disk. The paused guard has no such gap.
+// disk; likewise with the hosts exchanged, when Finish is late. The paused guard has no such gap.
 //
 // A Mutant breaks one rule of the protocol from outside the negotiation code; the
 // tests show that each is caught. The package is for tests only; nothing of the

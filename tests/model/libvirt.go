@@ -5,16 +5,16 @@ import "headroom/planner/negotiate"
 // startRunning lets a QEMU's CPUs run. It reports false when the disk lock
 // refuses. A memory image older than the disk is the corruption that a wrong
 // hand-over causes.
-func (w *World) startRunning(h, v int) bool {
+func (w *World) startRunning(h, v int, byLibvirt bool) bool {
 	d := &w.Hosts[h].Domains[v]
 	if w.VMs[v].Guard == negotiate.GuardLock && w.cfg.Mutant != MutantNoLock && w.runsElsewhere(h, v) {
 		return false
 	}
 	d.Run = Running
 	w.tracef("  %s runs at %s", w.VMs[v].ID, w.Hosts[h].ID)
-	// A lock alone does not keep libvirt from this, see doc.go.
-	libvirts := w.VMs[v].Guard == negotiate.GuardLock && w.Crashed && w.Hosts[h].Jobs[v].Phase == Switched
-	if d.Epoch != w.VMs[v].Epoch && !libvirts {
+	// A lock alone does not keep libvirt itself from this, see doc.go.
+	excused := byLibvirt && w.VMs[v].Guard == negotiate.GuardLock && w.Crashed
+	if d.Epoch != w.VMs[v].Epoch && !excused {
 		w.violate("StaleResume: %s runs at %s with memory of epoch %d on a disk of epoch %d",
 			w.VMs[v].ID, w.Hosts[h].ID, d.Epoch, w.VMs[v].Epoch)
 	}
@@ -85,7 +85,7 @@ func (w *World) endJob(h, v int, err string) {
 // the VM, even if Finish was done over there.
 func (w *World) failSource(h, v int) {
 	if w.Hosts[h].Jobs[v].Phase == Switched {
-		w.startRunning(h, v)
+		w.startRunning(h, v, true)
 	}
 	w.endJob(h, v, "lost the destination")
 }
@@ -123,7 +123,7 @@ func (w *World) finish(h, v int) {
 	d := &w.Hosts[h].Domains[v]
 	if w.VMs[v].Guard == negotiate.GuardPaused {
 		d.Run = Paused
-	} else if !w.startRunning(h, v) {
+	} else if !w.startRunning(h, v, true) {
 		w.dropCopy(h, v, 0)
 		return
 	}
