@@ -103,6 +103,38 @@ func TestExitedThreadsTailIsTheEmulators(t *testing.T) {
 	}
 }
 
+func TestTailsAddUp(t *testing.T) {
+	p := &fakeProcess{}
+	p.start("qemu")
+	a := &account{}
+	p.pass(a)
+	for range 3 {
+		p.start("brief").cpu = 30
+		p.exit(1)
+		p.pass(a)
+	}
+	if a.cpu[roleEmulator] != 90 {
+		t.Errorf("three unseen threads of 30 each show as %d", a.cpu[roleEmulator])
+	}
+}
+
+// A thread that exits while its process is read is missing from the sums once.
+func TestSumsOfTheProcessNeverFall(t *testing.T) {
+	a := &account{}
+	for _, faults := range []uint64{100, 130, 110, 150} {
+		before := a.last.minorFaults
+		a.begin()
+		a.end(&processReading{minorFaults: faults})
+		if a.last.minorFaults < before {
+			t.Errorf("faults fell from %d to %d", before, a.last.minorFaults)
+		}
+	}
+	var sum totals
+	if sum.add(a); sum.minorFaults != 50 {
+		t.Errorf("%d faults since the first pass, want 50", sum.minorFaults)
+	}
+}
+
 // A listing that breaks off must not count its missing threads' lives twice.
 func TestThreadsMissingFromOneListing(t *testing.T) {
 	p := &fakeProcess{}

@@ -149,3 +149,15 @@ func BenchmarkSwitch(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLinks reads the interfaces of this network namespace.
+func BenchmarkLinks(b *testing.B) {
+	l := openLinks(b)
+	m := map[string]LinkStats{}
+	perVM(b, 1, func() {
+		if err := l.Read(m); err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.ReportMetric(float64(len(m)), "links")
+}

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -106,8 +107,9 @@ func (l *Links) resolve(index uint32, e *linkEntry) error {
 	if errno != 0 {
 		return errno
 	}
-	if name := unix.ByteSliceToString(req.name[:]); name != e.name {
-		e.name = name
+	name, _, _ := bytes.Cut(req.name[:], []byte{0})
+	if string(name) != e.name { // a comparison allocates nothing
+		e.name = string(name)
 	}
 	return nil
 }

@@ -30,9 +30,10 @@ func (c *schedClock) observe(now, arrival uint64) {
 }
 
 // pending is the time in ns that a thread queued since then has waited. It can
-// exceed by a millisecond or two what the kernel adds up afterwards: after a
-// wake-up that preempts, the kernel skips a clock update and forgets what
-// passed until the switch.
+// exceed what the kernel adds up afterwards: after a wake-up that preempts, the
+// kernel skips a clock update and forgets what passed until the switch, which
+// is little unless a hypervisor below takes the CPU away just then. The
+// account never falls, so the excess stands until later waits have made it up.
 func (c *schedClock) pending(queued uint64) uint64 {
 	if queued == 0 || int64(queued) >= c.now {
 		return 0
