@@ -15,10 +15,10 @@ type autoregressive struct {
 }
 
 const (
-	arOrder = 16  // highest order
-	arRefit = 16  // samples between fits
-	arLeast = 32  // samples needed for a fit
-	window0 = 512 // samples that a fit looks back on
+	arOrder   = 16  // highest order
+	arRefit   = 16  // samples between fits
+	arLeast   = 32  // samples needed for a fit
+	fitWindow = 512 // samples that a fit looks back on
 )
 
 func newAR(s *series, lags []lag) *autoregressive {
@@ -53,7 +53,7 @@ func (m *autoregressive) next(past []float64) float64 {
 }
 
 func (m *autoregressive) refit() {
-	gamma, mean, n := autocovariance(m.s.past(window0), arOrder)
+	gamma, mean, n := autocovariance(m.s.past(fitWindow), arOrder)
 	if n < arLeast {
 		return
 	}

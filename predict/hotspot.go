@@ -130,7 +130,7 @@ func (s *spots) shifted() bool { return s.since > 0 && s.since <= shiftShown }
 func (s *spots) shift(sample float64) HotSpot {
 	by := math.Abs(s.to-s.from) / s.sd
 	return HotSpot{"level-shift", fmt.Sprintf("demand moved from %.4g to %.4g, %.1f standard deviations of %.3g, %.4g s ago",
-		s.from, s.to, by, s.sd, float64(s.since)*sample), by / cusumSlack / 2}
+		s.from, s.to, by, s.sd, float64(s.since)*sample), by}
 }
 
 func (s *spots) volatile() (HotSpot, bool) {

@@ -158,7 +158,7 @@ func TestScaleEquivariance(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		factor := math.Exp2(float64(rapid.IntRange(-20, 40).Draw(t, "exponent")))
 		rng := rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed")))
-		a, b := lab(nil2{}), lab(nil2{})
+		a, b := lab(inRapid{}), lab(inRapid{})
 		level := 0.2
 		for range 300 {
 			switch r := rng.Float64(); {
@@ -186,11 +186,11 @@ func TestScaleEquivariance(t *testing.T) {
 	})
 }
 
-// nil2 satisfies what lab needs of a testing.TB inside rapid.
-type nil2 struct{ testing.TB }
+// inRapid satisfies what lab needs of a testing.TB inside rapid.
+type inRapid struct{ testing.TB }
 
-func (nil2) Helper()        {}
-func (nil2) Fatal(a ...any) { panic(a) }
+func (inRapid) Helper()        {}
+func (inRapid) Fatal(a ...any) { panic(a) }
 
 // TestStateIsNeverMisread: other versions, other configurations and damage each
 // have their error, and leave the forecaster as it was.

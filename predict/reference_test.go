@@ -54,7 +54,7 @@ func near(t *testing.T, what string, got, want, within float64) {
 	}
 }
 
-// TestLikelihoodIsR's: at R's own parameters the exact likelihood, missing
+// TestLikelihoodMatchesR: at R's own parameters the exact likelihood, missing
 // values included, is R's.
 func TestLikelihoodMatchesR(t *testing.T) {
 	ref, series := readReference(t)

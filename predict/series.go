@@ -18,7 +18,7 @@ func newSeries(c Config) *series {
 		means += lstmSteps * c.perStep()
 	}
 	s := &series{perStep: c.perStep(), horizon: c.Horizon,
-		x: make([]float64, max(window0, c.perStep())), y: make([]float64, means)}
+		x: make([]float64, max(fitWindow, c.perStep())), y: make([]float64, means)}
 	for _, ring := range [][]float64{s.x, s.y} {
 		for i := range ring {
 			ring[i] = math.NaN()
