@@ -20,14 +20,17 @@ import (
 // loop is the state that one goroutine owns: VMs, forecasters, the planner's
 // memory.
 type loop struct {
-	a       *Agent
-	vms     map[string]*vm
-	inv     inventory
-	known   bool // an inventory has been taken
-	samples []bpf.Sample
-	taps    map[string]bpf.LinkStats
-	err     error // why the last pass failed
-	lastAt  time.Duration
+	a     *Agent
+	vms   map[string]*vm
+	inv   inventory
+	known bool // an inventory has been taken
+	// watching is true after the first inventory: a VM that appears now has
+	// just started, or has just arrived.
+	watching bool
+	samples  []bpf.Sample
+	taps     map[string]bpf.LinkStats
+	err      error // why the last pass failed
+	lastAt   time.Duration
 
 	state   planner.State
 	learned planner.Learned
@@ -114,6 +117,7 @@ func (l *loop) take(inv inventory) {
 			l.a.log.Info("VM gone", "vm", v.dom.Name, "id", id)
 		}
 	}
+	l.watching = true
 	if err := l.a.o.Sampler.SetTargets(targets); err != nil {
 		l.a.log.Warn("sampling not told of all VMs", "err", err)
 	}
@@ -205,7 +209,7 @@ func (l *loop) inherit(m model) {
 		l.a.log.Info("inherited model not used; the VM is learned anew", "vm", v.dom.Name, "err", err)
 		return
 	}
-	v.cpu = f
+	v.cpu, v.bootUntil = f, time.Time{}
 	l.a.log.Info("model inherited with the VM", "vm", v.dom.Name, "bytes", len(m.state))
 }
 

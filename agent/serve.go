@@ -187,6 +187,9 @@ func (a *Agent) apiDecision(e entry, whole bool) api.Decision {
 	if d.To != "" {
 		out.To = a.hostName(d.To)
 	}
+	if d.Action == planner.ActionStuck {
+		out.Reason += refusedSummary(d)
+	}
 	if d.ContentionAt >= 0 {
 		at := d.At.Add(d.ContentionAt).UTC()
 		out.ContentionAt = &at
@@ -201,6 +204,20 @@ func (a *Agent) apiDecision(e entry, whole bool) api.Decision {
 		out.Considered, out.Record = a.considered(d), e
 	}
 	return out
+}
+
+// refusedSummary counts the hosts that were refused by their first reason.
+func refusedSummary(d *planner.Decision) string {
+	var parts []string
+	for _, kind := range planner.Kinds() {
+		if n := d.RefusedKinds[kind]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d for %s", n, kind))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (hosts refused: " + strings.Join(parts, ", ") + ")"
 }
 
 // considered lists the VMs and hosts that a decision looked at.

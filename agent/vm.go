@@ -26,6 +26,10 @@ type vm struct {
 	why  string  // why not measured
 	wait float64 // core-seconds waited since the agent saw the VM
 
+	// bootUntil is when a VM that has just started counts as booted; its boot
+	// is not demand that comes again.
+	bootUntil time.Time
+
 	cpu      *predict.Forecaster
 	forecast predict.Forecast
 	hot      []predict.HotSpot
@@ -37,7 +41,7 @@ func (a *Agent) shape() predict.Config {
 	window := a.cfg.Sampling.Window.Duration
 	perStep := max(1, int(f.Step.Duration/window))
 	return predict.Config{
-		Sample: window, Step: window * time.Duration(perStep), Horizon: f.Horizon, Warmup: max(3, f.Warmup*perStep),
+		Sample: window, Step: window * time.Duration(perStep), Horizon: f.Horizon, Warmup: f.Warmup,
 	}
 }
 
@@ -50,10 +54,17 @@ func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
 		return nil, fmt.Errorf("forecaster: %w", err)
 	}
 	v.cpu = f
-	name := modelBlob(dom.ID)
-	blob, ok, err := l.a.o.Store.Blob(name)
-	if err != nil || !ok {
+	blob, ok, err := l.a.o.Store.Blob(modelBlob(dom.ID))
+	if err != nil {
 		return v, err
+	}
+	if !ok {
+		// A VM that was here when the agent came has booted long ago, as far
+		// as the agent can know.
+		if l.watching {
+			v.bootUntil = time.Now().Add(l.a.cfg.Forecast.Settle.Duration)
+		}
+		return v, nil
 	}
 	if err := v.cpu.UnmarshalBinary(blob); err != nil {
 		if !errors.Is(err, predict.ErrStateVersion) {
@@ -77,6 +88,9 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 	switch {
 	case !s.Valid:
 		v.now, v.why = unknownRates(), s.Reason
+	case time.Now().Before(v.bootUntil):
+		v.now, v.why = unknownRates(), "it has just started: its boot is not learned from"
+		return
 	case v.dom.State != hypervisor.Running:
 		v.now, v.why = unknownRates(), "not running: "+string(v.dom.State)
 	case fresh:
@@ -117,8 +131,30 @@ func (v *vm) tap(stats map[string]bpf.LinkStats, at time.Duration) {
 	v.links, v.linksAt, v.linked = sum, at, true
 }
 
-// refresh forecasts anew.
+// besideVCPUs is the share of its virtual CPUs that a VM's other threads
+// (emulator, I/O, vhost) are taken to want at most.
+const besideVCPUs = 0.1
+
+// refresh forecasts anew. No forecast exceeds what the VM's threads can use at
+// all: a climb under contention, where every waiting thread counts, would
+// otherwise be continued beyond the VM's virtual CPUs.
 func (v *vm) refresh() {
 	v.forecast = v.cpu.Forecast()
+	if v.dom.VCPUs > 0 {
+		most := float64(v.dom.VCPUs) * (1 + besideVCPUs)
+		for i := range v.forecast.Steps {
+			bound(&v.forecast.Steps[i], most)
+		}
+		bound(&v.forecast.Peak, most)
+	}
 	v.hot = v.cpu.HotSpots()
+}
+
+// bound cuts the quantiles at most; unknown ones stay unknown.
+func bound(q *predict.Quantiles, most float64) {
+	for i := range q {
+		if q[i] > most {
+			q[i] = most
+		}
+	}
 }

@@ -19,7 +19,7 @@ const (
 	eventNews   = "headroom-news"
 	eventBuffer = 8192 // Serf events waiting for the draining goroutine
 	maxPeers    = 4096 // digests kept
-	joinRetry   = 5 * time.Second
+	joinRetry   = 2 * time.Second
 	tagWait     = 8 * time.Second // Serf's own broadcast time-out is 5 s
 	// churnShare of the members changing within churnWindow makes a view unstable.
 	churnShare  = 0.1

@@ -161,6 +161,7 @@ func (k *checker) sampling(s Sampling, f Forecast) {
 	number(k, "sampling.max_vms", s.MaxVMs, 1, 4096)
 	number(k, "forecast.horizon", f.Horizon, 1, 288)
 	number(k, "forecast.warmup", f.Warmup, 3, 10000)
+	k.duration("forecast.settle", f.Settle, 0, time.Hour)
 	window, step := s.Window.Duration, f.Step.Duration
 	if window <= 0 || step <= 0 || step%window != 0 || step/window > 120 {
 		k.bad("forecast.step", fmt.Sprintf("%q is not 1 to 120 times sampling.window %q", f.Step, s.Window),

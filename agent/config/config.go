@@ -56,6 +56,7 @@ type Forecast struct {
 	Step    Duration `toml:"step"`    // length of one forecast step: 1..120 times sampling.window. Default 10s
 	Horizon int      `toml:"horizon"` // steps that are forecast; 1..288, and at most 4096 windows. Default 12
 	Warmup  int      `toml:"warmup"`  // windows observed before a forecast counts as ready; 3..10000. Default 60
+	Settle  Duration `toml:"settle"`  // a VM that has just started is booting: so long it is not learned from; 0s..1h. Default 60s
 }
 
 // History bounds what is kept on disk.

@@ -24,7 +24,7 @@ func Default() Config {
 			MachineCgroup: "machine.slice",
 		},
 		Sampling: Sampling{Window: Of(time.Second), Tiers: []string{"syscall", "iter", "procfs"}, MaxVMs: 512},
-		Forecast: Forecast{Step: Of(10 * time.Second), Horizon: 12, Warmup: 60},
+		Forecast: Forecast{Step: Of(10 * time.Second), Horizon: 12, Warmup: 60, Settle: Of(time.Minute)},
 		History:  defaultHistory(),
 		Slots: Slots{
 			Classes: []Class{

@@ -2,7 +2,6 @@ package handover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,10 +14,11 @@ import (
 func (d *Desk) act(ctx context.Context, e negotiate.Effect) {
 	switch e := e.(type) {
 	case negotiate.Autostart:
-		d.job(ctx, func(ctx context.Context) { d.autostart(ctx, e) })
+		attempt := d.sources[e.VM].Record.Attempt
+		d.job(ctx, func(ctx context.Context) { d.autostart(ctx, e, attempt) })
 	case negotiate.Stamp:
 		d.job(ctx, func(ctx context.Context) {
-			d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Lease: e.Lease, Err: text(d.stamp(ctx, e))}})
+			d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Attempt: e.Attempt, Lease: e.Lease, Err: text(d.stamp(ctx, e))}})
 		})
 	case negotiate.StampOwned:
 		d.job(ctx, func(ctx context.Context) { d.stampOwned(ctx, e) })
@@ -45,7 +45,7 @@ func (d *Desk) act(ctx context.Context, e negotiate.Effect) {
 func (d *Desk) actOnCopy(ctx context.Context, e negotiate.Effect) {
 	switch e := e.(type) {
 	case negotiate.QueryCopy:
-		d.job(ctx, func(ctx context.Context) { d.answer(d.copyState(ctx, e.VM)) })
+		d.job(ctx, func(ctx context.Context) { d.answer(d.copyState(ctx, e.VM, e.Query)) })
 	case negotiate.ResumeCopy:
 		d.job(ctx, func(ctx context.Context) { d.resumeCopy(ctx, e) })
 	case negotiate.DestroyCopy:
@@ -117,14 +117,14 @@ func (d *Desk) stampOwned(ctx context.Context, e negotiate.StampOwned) {
 	}
 }
 
-func (d *Desk) autostart(ctx context.Context, e negotiate.Autostart) {
+func (d *Desk) autostart(ctx context.Context, e negotiate.Autostart, attempt negotiate.Attempt) {
 	err := d.o.Hypervisor.SetAutostart(ctx, string(e.VM), e.On)
 	switch {
 	case err == nil:
 	case e.On:
 		d.o.Logger.Warn("autostart not switched on again", "vm", e.VM, "err", err)
 	default:
-		d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Err: "autostart: " + err.Error()}})
+		d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Attempt: attempt, Err: "autostart: " + err.Error()}})
 	}
 }
 
@@ -158,14 +158,14 @@ func (d *Desk) local(ctx context.Context, vm negotiate.VMID, query uint64) item 
 	case err != nil:
 		d.o.Logger.Warn("libvirt does not tell the VM's state", "vm", vm, "err", err)
 		return state(negotiate.LocalUnknown)
-	case !ok || !dom.State.Live():
+	case !ok, dom.State == hypervisor.ShutOff && dom.Reason == hypervisor.ReasonMigrated:
+		return state(negotiate.LocalMigrated)
+	case !dom.State.Live():
 		return state(negotiate.LocalGone)
 	}
 	p, err := d.o.Hypervisor.Progress(ctx, string(vm))
 	switch {
-	case errors.Is(err, hypervisor.ErrNoSuchDomain):
-		return state(negotiate.LocalGone)
-	case err != nil:
+	case err != nil: // also when it went meanwhile: the next look tells how
 		return state(negotiate.LocalUnknown)
 	case p.Active:
 		return item{vm: vm, src: negotiate.MigrationStillRunning{VM: vm, Query: query}}
@@ -197,15 +197,15 @@ func (d *Desk) destroyLocal(ctx context.Context, e negotiate.DestroyLocal) {
 }
 
 // copyState is the truth about a VM at the destination.
-func (d *Desk) copyState(ctx context.Context, vm negotiate.VMID) item {
+func (d *Desk) copyState(ctx context.Context, vm negotiate.VMID, query uint64) item {
 	dom, ok, err := d.o.Hypervisor.Lookup(ctx, string(vm))
 	switch {
 	case err != nil:
-		return item{vm: vm, dst: negotiate.CopyLost{VM: vm}}
+		return item{vm: vm, dst: negotiate.CopyLost{VM: vm, Query: query}}
 	case !ok || !dom.State.Live():
-		return item{vm: vm, dst: negotiate.CopyGone{VM: vm}}
+		return item{vm: vm, dst: negotiate.CopyGone{VM: vm, Query: query}}
 	}
-	c := negotiate.CopyAppeared{VM: vm, Attempt: negotiate.Attempt(dom.Metadata.Attempt),
+	c := negotiate.CopyAppeared{VM: vm, Query: query, Attempt: negotiate.Attempt(dom.Metadata.Attempt),
 		Lease: negotiate.LeaseID(dom.Metadata.Lease), State: negotiate.CopyPaused}
 	switch {
 	case dom.Incoming:
@@ -224,7 +224,7 @@ func (d *Desk) sameToken(now item, attempt negotiate.Attempt, lease negotiate.Le
 }
 
 func (d *Desk) resumeCopy(ctx context.Context, e negotiate.ResumeCopy) {
-	now := d.copyState(ctx, e.VM)
+	now := d.copyState(ctx, e.VM, e.Query)
 	if c, ok := now.dst.(negotiate.CopyAppeared); !ok || c.State != negotiate.CopyPaused || !d.sameToken(now, e.Attempt, e.Lease) {
 		d.answer(now)
 		return
@@ -233,12 +233,12 @@ func (d *Desk) resumeCopy(ctx context.Context, e negotiate.ResumeCopy) {
 		d.answer(item{vm: e.VM, dst: negotiate.ActFailed{VM: e.VM, Err: err.Error()}})
 		return
 	}
-	d.answer(d.copyState(ctx, e.VM))
+	d.answer(d.copyState(ctx, e.VM, e.Query))
 }
 
 // destroyCopy destroys a copy that does not run, and looks first.
 func (d *Desk) destroyCopy(ctx context.Context, e negotiate.DestroyCopy) {
-	now := d.copyState(ctx, e.VM)
+	now := d.copyState(ctx, e.VM, e.Query)
 	if c, ok := now.dst.(negotiate.CopyAppeared); !ok || c.State == negotiate.CopyRunning || !d.sameToken(now, e.Attempt, e.Lease) {
 		d.answer(now)
 		return
@@ -247,5 +247,5 @@ func (d *Desk) destroyCopy(ctx context.Context, e negotiate.DestroyCopy) {
 		d.answer(item{vm: e.VM, dst: negotiate.ActFailed{VM: e.VM, Err: err.Error()}})
 		return
 	}
-	d.answer(d.copyState(ctx, e.VM))
+	d.answer(d.copyState(ctx, e.VM, e.Query))
 }

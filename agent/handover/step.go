@@ -38,7 +38,9 @@ func (d *Desk) stepSource(ctx context.Context, vm negotiate.VMID, ev negotiate.S
 	if !ok {
 		old = negotiate.NewSource(d.o.Self, d.o.Timing)
 	}
-	if _, starting := ev.(negotiate.Start); starting {
+	if start, ok := ev.(negotiate.Start); ok {
+		start.LastAttempt = max(start.LastAttempt, d.dest.LastAttempt(vm))
+		ev = start
 		if old.Busy() {
 			return ErrUnderWay
 		}
@@ -68,7 +70,11 @@ func (d *Desk) stepSource(ctx context.Context, vm negotiate.VMID, ev negotiate.S
 // stepDestination feeds one event to the host's destination machine.
 func (d *Desk) stepDestination(ctx context.Context, vm negotiate.VMID, ev negotiate.DestinationEvent) error {
 	if r, ok := ev.(negotiate.Received); ok && r.Message.Kind == negotiate.Reserve {
-		r.Admission = d.o.Admit(r.From, r.Message, d.dest.Leases())
+		if d.sources[vm].Busy() {
+			r.Admission = &negotiate.Refusal{Kind: negotiate.RefusedBusy, Text: "this host is still handing the VM away"}
+		} else {
+			r.Admission = d.o.Admit(r.From, r.Message, d.dest.Leases())
+		}
 		ev = r
 	}
 	if c, ok := ev.(negotiate.CopyAppeared); ok {
@@ -216,9 +222,13 @@ func (d *Desk) watch(ctx context.Context, vm negotiate.VMID, ev hypervisor.Event
 		t.stoppedAt = d.o.Since()
 	}
 	for _, l := range d.dest.Leases() {
-		if l.VM == vm {
-			d.act(ctx, negotiate.QueryCopy{VM: vm})
-			return
+		switch {
+		case ev.Kind == hypervisor.EventLost: // changes may have been missed
+			if err := d.stepDestination(ctx, l.VM, negotiate.CopyLost{VM: l.VM}); err != nil {
+				d.o.Logger.Error("arriving VM not followed", "vm", l.VM, "err", err)
+			}
+		case l.VM == vm || ev.Kind == hypervisor.EventConnected:
+			d.act(ctx, negotiate.QueryCopy{VM: l.VM})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -33,8 +34,9 @@ func vmsTable(w *tabwriter.Writer, vms []api.VM) {
 		if !v.Measured {
 			used, waited, note = absent, absent, v.Why
 		}
-		for _, h := range v.HotSpots {
-			note = join(note, h)
+		for _, h := range v.HotSpots { // the numbers are in `headroom forecast`
+			kind, _, _ := strings.Cut(h, ":")
+			note = join(note, kind)
 		}
 		row(w, v.Name, v.State, itoa(v.VCPUs), mib(v.MemoryMiB), used, waited,
 			opt(v.PeakP50Cores, "%.2f"), opt(v.PeakP90Cores, "%.2f"), dash(v.Method), v.Mode, dash(v.Guard), dash(note))

@@ -23,7 +23,8 @@ func (n *Node) settings(mode, join string) map[string]string {
 
 		"forecast.step":    `"5s"`,
 		"forecast.horizon": "12",
-		"forecast.warmup":  "4",
+		"forecast.warmup":  "20",
+		"forecast.settle":  `"6s"`,
 
 		"planner.round":                 `"2s"`,
 		"planner.hold_rounds":           "2",

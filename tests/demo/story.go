@@ -1,0 +1,52 @@
+package main
+
+import "time"
+
+// guest is one VM of the story.
+type guest struct {
+	host   int
+	name   string
+	demand string // script, see tests/lab/demand; cores
+}
+
+// The story: three hosts of half a core. On the first, a web server's demand
+// climbs until the host could not serve all of it; the others have room.
+const (
+	hosts = 3
+	quota = 0.5 // cores of each host
+)
+
+var guests = []guest{
+	{1, "mail", "constant:0.10"},
+	{2, "wiki", "constant:0.12"},
+	{0, "db", "constant:0.14"},
+	{0, "cache", "constant:0.06"},
+	{0, "web", "ramp:0.10,0.42,35s,30s"},
+}
+
+// runTime is how long each telling lasts, from the last guest's start: 35 s in
+// which the agents learn, 30 s of climbing, and 25 s at the top.
+const runTime = 90 * time.Second
+
+// telling is one run of the story.
+type telling struct {
+	title string
+	mode  string // of the agents
+}
+
+var tellings = []telling{
+	{"without headroom: the agents only watch", "advise"},
+	{"with headroom: the agents act", "auto"},
+}
+
+// figures is what one telling cost.
+type figures struct {
+	demanded, lost float64 // core-seconds, all guests
+	contention     float64 // core-seconds of run-queue wait, all hosts
+	migrations     int
+	failed         int
+	copyS          float64
+	blackoutMS     float64
+	leadS          *float64 // nil when nothing moved
+	moved          string
+}
