@@ -23,6 +23,7 @@ const Probes = 2
 // State.NoteStarted and in Host.Outgoing; one whose probes were refused says so
 // with State.NoteRefused, and the next round looks elsewhere.
 func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.Rand) (Decision, State) {
+	h.Learned = h.Learned.Forget(now)
 	r := &planning{now: now, h: &h, peers: peers, p: &p, rng: rng, st: st.expire(now)}
 	r.begin()
 	switch {

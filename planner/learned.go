@@ -93,6 +93,13 @@ func (l Learned) Note(m MigrationResult) Learned {
 	return l
 }
 
+// Forget returns l without the moves older than 24 h at now; the agent calls it
+// when it builds a Host, so that old failures stop raising costs.
+func (l Learned) Forget(now time.Time) Learned {
+	l.Moves = recentMoves(l.Moves, now)
+	return l
+}
+
 // corrected smooths a correction factor. The prediction already contained the
 // old factor, so the target is old * actual/predicted.
 func corrected(old float64, actual, predicted time.Duration) float64 {
