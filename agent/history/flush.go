@@ -197,10 +197,14 @@ type sealing struct {
 // seal writes heads that have ended as chunks. A chunk that was sealed before, and
 // got late samples, is merged with what is stored.
 func (s *Store) seal() error {
-	work := s.sealable()
-	if len(work) == 0 {
-		return nil
+	if work := s.sealable(); len(work) > 0 {
+		return s.writeChunks(work)
 	}
+	return nil
+}
+
+// writeChunks writes sealable heads and drops those that did not change meanwhile.
+func (s *Store) writeChunks(work []sealing) error {
 	wb := s.db.NewWriteBatch()
 	defer wb.Cancel()
 	for i := range work {

@@ -66,7 +66,7 @@ func TestStoreAgreesWithAModelAcrossCrashesAndRestarts(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
-			tiers := []Tier{{time.Second, time.Hour}, {5 * time.Second, 3 * time.Hour}, {60 * time.Second, 5 * time.Hour}}
+			tiers := []Tier{{time.Second, time.Hour}, {5 * time.Second, 3 * time.Hour}, {5 * time.Minute, 5 * time.Hour}}
 			c := &clock{now: epoch}
 			dir := t.TempDir()
 			open := func() *Store { return openTest(t, dir, c, func(o *Options) { o.Tiers = tiers }) }
