@@ -35,6 +35,18 @@
 // durable. A lease without a copy expires; a copy never does. What cannot be
 // decided waits, raises an [Alarm] and can be ended by an explicit [Override].
 //
-// The package imports nothing of the agent, the mesh, the kernel or the
-// database.
+// # What a guard is worth
+//
+// In the paused guard nothing runs at the destination before Commit, whatever
+// dies. In the lock guard libvirt starts the copy by itself, and one gap is left
+// that no agent can close: the destination runs the VM, its host dies before the
+// source heard of it, and the source's libvirt resumes a memory that is older
+// than the disk. Prefer the paused guard, also where a lock works.
+//
+// A stopped copy is the VM only if libvirt handed it over, or if this machine
+// destroyed a stopped VM in its favour: a source that was resumed and then died
+// has written to the disk since. See [LocalMigrated].
+//
+// The package imports of the program only package planner, for its ids; nothing
+// of the agent, the mesh, the kernel or the database.
 package negotiate
