@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -29,11 +28,10 @@ const (
 
 // File names of a cluster's folder.
 const (
-	CAFileName      = "ca.pem"
-	CAKeyFileName   = "ca.key"
-	HostCertName    = "host.pem"
-	HostKeyName     = "host.key"
-	gossipKeyLength = 32
+	CAFileName    = "ca.pem"
+	CAKeyFileName = "ca.key"
+	HostCertName  = "host.pem"
+	HostKeyName   = "host.key"
 )
 
 // hostURI is the name that a host's certificate carries.
@@ -61,6 +59,9 @@ func hostOf(cert *x509.Certificate, cluster string) (HostID, error) {
 // which is needed to issue certificates and nowhere else. Existing files are not
 // overwritten.
 func CreateCA(dir, cluster string) error {
+	if err := checkCluster(cluster); err != nil {
+		return err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make CA key: %w", err)
@@ -83,14 +84,23 @@ func CreateCA(dir, cluster string) error {
 }
 
 // IssueHost makes a host's certificate and key in out, signed by the CA in dir,
-// for one year.
+// for one year. To renew it, issue into an empty folder and move the files over
+// the old ones: a running agent takes them into use by itself.
 func IssueHost(dir, out string, id HostID, name string, ips []net.IP) error {
+	return issueHost(dir, out, id, name, ips, time.Now())
+}
+
+func issueHost(dir, out string, id HostID, name string, ips []net.IP, now time.Time) error {
 	ca, caKey, err := loadCA(dir)
 	if err != nil {
 		return err
 	}
-	if id == "" || len(id) > maxHostID || strings.ContainsAny(string(id), "/?#") {
-		return fmt.Errorf("host id %q: give the host's /etc/machine-id", id)
+	if err := checkHost(id); err != nil {
+		return err
+	}
+	until := now.Add(hostLife)
+	if until.After(ca.NotAfter) {
+		until = ca.NotAfter
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -98,7 +108,7 @@ func IssueHost(dir, out string, id HostID, name string, ips []net.IP) error {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-backdated), NotAfter: time.Now().Add(hostLife),
+		NotBefore: now.Add(-backdated), NotAfter: until,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		URIs:        []*url.URL{hostURI(clusterOf(ca), id)}, IPAddresses: ips,
@@ -202,32 +212,6 @@ func writeNew(path string, b []byte, mode os.FileMode) error {
 	return nil
 }
 
-// CreateKey writes a fresh gossip key to path, base64 of 32 bytes.
-func CreateKey(path string) error {
-	key := make([]byte, gossipKeyLength)
-	_, _ = rand.Read(key) // never fails
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("folder for the key: %w", err)
-	}
-	return writeNew(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
-}
-
-// LoadKey reads a gossip key.
-func LoadKey(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("gossip key: %w", err)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil {
-		return nil, fmt.Errorf("gossip key %s: %w; it must be base64 of 16, 24 or 32 bytes", path, err)
-	}
-	return key, nil
-}
-
 // fingerprint is the short form of a certificate's SHA-256.
 func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
@@ -256,6 +240,6 @@ func InspectHost(caFile, certFile string) (CertInfo, error) {
 	info := CertInfo{Cluster: clusterOf(ca), Name: cert.Subject.CommonName, NotAfter: cert.NotAfter}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
-	info.Host, _, err = verifyPeer([]*x509.Certificate{cert}, pool, info.Cluster, time.Now())
+	info.Host, _, err = verifyPeer([]*x509.Certificate{cert}, pool, info.Cluster, x509.ExtKeyUsageServerAuth, time.Now())
 	return info, err
 }

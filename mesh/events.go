@@ -1,23 +1,35 @@
 package mesh
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
 )
 
-// drain takes Serf's events, and calls nothing of Serf: a blocked channel would
-// block Serf with its locks held.
-func (m *Mesh) drain(ctx context.Context) {
+const downText = "gossip has shut itself down: does another host have the same machine-id?"
+
+// heard is a digest and when it came, on this host's monotonic clock.
+type heard struct {
+	digest Digest
+	at     time.Time
+	// stale is set when the member came or went since: another run of the agent
+	// may count from a lower sequence, if its clock was set back.
+	stale bool
+}
+
+func (h heard) valid(now time.Time) bool { return now.Sub(h.at) <= h.digest.ValidFor }
+
+// drain takes Serf's events until Serf is gone, and calls nothing of Serf that
+// could wait: a blocked channel would block Serf with its locks held, or, with a
+// snapshot, lose events.
+func (m *Mesh) drain() {
 	for {
 		select {
-		case <-ctx.Done():
-			return
 		case ev := <-m.events:
+			if len(m.events) == cap(m.events)-1 {
+				m.counts.refuse("event_backlog", "", "events from gossip may be lost")
+			}
 			switch e := ev.(type) {
 			case serf.MemberEvent:
 				m.memberEvent(e)
@@ -25,40 +37,59 @@ func (m *Mesh) drain(ctx context.Context) {
 				m.userEvent(e.Name, e.Payload)
 			}
 		case <-m.serf.ShutdownCh():
-			if !m.isClosed() {
-				m.log.Error("gossip has shut itself down: does another host have the same machine id?")
-				m.tell(Event{Kind: "mesh-down", Host: m.cfg.ID, Text: "gossip has shut itself down: does another host have the same machine id?"})
+			if m.run.Err() == nil {
+				m.log.Error(downText)
+				m.tell(Event{Kind: EventDown, Host: m.cfg.ID, Name: m.cfg.Name, Text: downText})
 			}
 			return
 		}
 	}
 }
 
-func (m *Mesh) isClosed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.closed
-}
-
 func (m *Mesh) memberEvent(e serf.MemberEvent) {
 	now := time.Now()
 	m.mu.Lock()
-	if e.Type != serf.EventMemberUpdate {
-		for range e.Members {
-			m.changes = append(m.changes, now)
-		}
-		if n := len(m.changes) - maxPeers; n > 0 {
-			m.changes = m.changes[n:]
-		}
-	}
-	if e.Type == serf.EventMemberReap {
-		for _, s := range e.Members {
-			delete(m.digests, HostID(s.Name))
-		}
+	for _, s := range e.Members {
+		m.noteMember(e.Type, HostID(s.Name), now)
+		m.names[HostID(s.Name)] = decodeTags(s.Tags).Name
 	}
 	m.mu.Unlock()
 	for _, s := range e.Members {
-		m.tell(Event{Kind: e.Type.String(), Host: HostID(s.Name), Text: decodeTags(s.Tags).Name + " " + s.Addr.String()})
+		m.tell(Event{Kind: e.Type.String(), Host: HostID(s.Name), Name: decodeTags(s.Tags).Name, Text: s.Addr.String()})
+	}
+	if e.Type == serf.EventMemberReap {
+		m.mu.Lock()
+		for _, s := range e.Members {
+			delete(m.names, HostID(s.Name))
+		}
+		m.mu.Unlock()
+	}
+}
+
+// noteMember keeps what Stable, digests and round trips need; mu is held. That
+// new tags arrive, or a member is forgotten that left a day ago, is no change of
+// membership.
+func (m *Mesh) noteMember(kind serf.EventType, id HostID, now time.Time) {
+	switch kind {
+	case serf.EventMemberUpdate:
+		return
+	case serf.EventMemberReap:
+		delete(m.digests, id)
+		delete(m.joined, id)
+		return
+	case serf.EventMemberJoin:
+		m.joined[id] = now
+	default:
+		delete(m.joined, id)
+	}
+	m.changed = now
+	m.changes = append(m.changes, change{id, now})
+	for len(m.changes) > maxPeers || now.Sub(m.changes[0].at) > churnWindow {
+		m.changes = m.changes[1:]
+	}
+	if h, ok := m.digests[id]; ok {
+		h.stale = true
+		m.digests[id] = h
 	}
 }
 
@@ -68,32 +99,52 @@ func (m *Mesh) userEvent(name string, payload []byte) {
 	switch name {
 	case eventDigest:
 		from, d, err := decodeDigest(payload)
-		if err != nil {
-			m.counts.add("digest_malformed")
-			return
+		switch {
+		case errors.Is(err, errDigestVersion):
+			m.counts.refuse("digest_version", "", err)
+		case err != nil:
+			m.counts.refuse("digest_malformed", "", err)
+		default:
+			m.hear(from, d)
 		}
-		m.hear(from, d)
 	case eventNews:
 		n, err := decodeNews(payload)
 		if err != nil {
-			m.counts.add("news_malformed")
+			m.counts.refuse("news_malformed", "", err)
 			return
 		}
-		m.tell(Event{Kind: "news", Host: n.Host, Text: n.Kind + " " + n.Detail, News: &n})
+		m.mu.Lock()
+		shown := m.names[n.Host]
+		m.mu.Unlock()
+		m.tell(Event{Kind: EventNews, Host: n.Host, Name: shown, Text: n.Kind + " " + n.Detail, News: &n})
 	default:
-		m.counts.add("event_unknown")
+		m.counts.refuse("event_unknown", "", printable(cut(name, min(len(name), 64))))
 	}
 }
 
-// hear keeps the newest digest of each host.
+// hear keeps the newest digest of each host. An older one that was delivered late
+// or again changes nothing, as long as the newer one is valid and of the same run
+// of its agent.
 func (m *Mesh) hear(from HostID, d Digest) {
+	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, known := m.digests[from]
-	if known && d.Seq <= old.digest.Seq || !known && len(m.digests) >= maxPeers {
+	if known && d.Seq <= old.digest.Seq && old.valid(now) && !old.stale {
 		return
 	}
-	m.digests[from] = heard{d, time.Now()}
+	if !known && len(m.digests) >= maxPeers {
+		for id, h := range m.digests {
+			if !h.valid(now) {
+				delete(m.digests, id)
+			}
+		}
+		if len(m.digests) >= maxPeers {
+			m.counts.refuse("digest_overflow", "", string(from))
+			return
+		}
+	}
+	m.digests[from] = heard{digest: d, at: now}
 }
 
 // tell hands an event to the subscribers; a slow one loses it, and it is counted.
@@ -110,82 +161,23 @@ func (m *Mesh) tell(ev Event) {
 	}
 }
 
-// Subscribe returns the events from now on and the function that ends it. The
-// channel is closed when the mesh closes.
+// Subscribe returns the events from now on, of which the channel holds at most
+// buffer (at least one), and the function that ends it. The channel is closed
+// when the mesh closes.
 func (m *Mesh) Subscribe(buffer int) (<-chan Event, func()) {
+	ch := make(chan Event, max(1, buffer))
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.subs == nil {
+		close(ch)
+		return ch, func() {}
+	}
 	id := m.nextSub
 	m.nextSub++
-	ch := make(chan Event, buffer)
 	m.subs[id] = ch
 	return ch, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.subs, id)
 	}
-}
-
-// Announce tells every host a news.
-func (m *Mesh) Announce(n News) error {
-	n.Host = m.cfg.ID
-	b, err := n.encode()
-	if err != nil {
-		return err
-	}
-	if err := m.serf.UserEvent(eventNews, b, false); err != nil {
-		return fmt.Errorf("announce %s: %w", n.Kind, err)
-	}
-	return nil
-}
-
-// PublishDigest gossips d if it tells enough new, or the last one is half way
-// through its life, and the budget allows it; sent says whether it was.
-func (m *Mesh) PublishDigest(d Digest) (sent bool, err error) {
-	if m.isClosed() {
-		return false, ErrClosed
-	}
-	members := m.serf.NumNodes()
-	now := time.Now()
-	m.mu.Lock()
-	age := now.Sub(m.sentAt)
-	due := m.sentAt.IsZero() || age >= d.ValidFor/2
-	if !due && !m.sent.differs(d) {
-		m.mu.Unlock()
-		return false, nil
-	}
-	if !m.sentAt.IsZero() && age < minInterval(members) {
-		m.nHeld++
-		m.mu.Unlock()
-		return false, nil
-	}
-	m.seq++
-	d.Seq = m.seq
-	b, err := encodeDigest(m.cfg.ID, d)
-	if err != nil {
-		m.mu.Unlock()
-		return false, err
-	}
-	m.sent, m.sentAt = d, now
-	m.nSent++
-	m.mu.Unlock()
-	if err := m.serf.UserEvent(eventDigest, b, false); err != nil {
-		return false, errors.Join(errors.New("publish digest"), err)
-	}
-	return true, nil
-}
-
-// Stats is what the mesh did and refused so far.
-func (m *Mesh) Stats() Stats {
-	members := m.serf.NumNodes()
-	s := Stats{Refused: m.counts.copy(), BudgetPerSecond: Budget(maxDigest, members), MinInterval: minInterval(members)}
-	for _, queue := range []string{"event_queue", "intent_queue", "query_queue"} {
-		if n, err := strconv.Atoi(m.serf.Stats()[queue]); err == nil {
-			s.QueueDepth += n
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s.DigestsSent, s.DigestsHeld, s.DroppedEvents = m.nSent, m.nHeld, m.dropped
-	return s
 }

@@ -15,33 +15,35 @@ import (
 type identity struct {
 	caFile, certFile, keyFile string
 	cluster                   string
+	self                      HostID
+	counts                    *counters
 
 	mu      sync.Mutex
 	checked time.Time        // guarded by mu
 	stamps  [3]time.Time     // guarded by mu
-	cert    *tls.Certificate // guarded by mu
+	refused [3]time.Time     // of files that could not be used; guarded by mu
+	cert    *tls.Certificate // with Leaf; guarded by mu
 	pool    *x509.CertPool   // guarded by mu
 }
 
+// recheckEvery bounds how often the files are looked at.
 const recheckEvery = time.Second
 
-func newIdentity(c *Config) (*identity, error) {
-	id := &identity{caFile: c.CAFile, certFile: c.CertFile, keyFile: c.KeyFile, cluster: c.Cluster}
+func newIdentity(c *Config, counts *counters) (*identity, error) {
+	id := &identity{caFile: c.CAFile, certFile: c.CertFile, keyFile: c.KeyFile, cluster: c.Cluster, self: c.ID, counts: counts}
 	if err := id.read(); err != nil {
 		return nil, err
-	}
-	self, _, err := verifyPeer([]*x509.Certificate{id.cert.Leaf}, id.pool, id.cluster, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("this host's certificate %s: %w", c.CertFile, err)
-	}
-	if self != c.ID {
-		return nil, fmt.Errorf("this host's certificate %s is of host %s, this host is %s: issue one with `headroom cert host --id %s`", c.CertFile, self, c.ID, c.ID)
 	}
 	return id, nil
 }
 
-// read loads all three files; id.mu is held or not needed yet.
+// read loads all three files and takes them into use if peers would accept them;
+// mu is held or not needed yet.
 func (id *identity) read() error {
+	stamps := id.times() // before reading, so that a later change is seen
+	if err := checkPrivate(id.keyFile); err != nil {
+		return err
+	}
 	pair, err := tls.LoadX509KeyPair(id.certFile, id.keyFile)
 	if err != nil {
 		return fmt.Errorf("host certificate: %w; make one with `headroom cert host`", err)
@@ -52,7 +54,14 @@ func (id *identity) read() error {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
-	id.cert, id.pool, id.stamps = &pair, pool, id.times()
+	self, _, err := verifyPeer([]*x509.Certificate{pair.Leaf}, pool, id.cluster, x509.ExtKeyUsageServerAuth, time.Now())
+	if err != nil {
+		return fmt.Errorf("this host's certificate %s: %w", id.certFile, err)
+	}
+	if self != id.self {
+		return fmt.Errorf("this host's certificate %s is of host %s, this host is %s: issue one with `headroom cert host --id %s`", id.certFile, self, id.self, id.self)
+	}
+	id.cert, id.pool, id.stamps = &pair, pool, stamps
 	return nil
 }
 
@@ -65,15 +74,21 @@ func (id *identity) times() (t [3]time.Time) {
 	return t
 }
 
-// current returns the certificate and the CA; files that changed and cannot be
-// read leave the old ones in force.
+// current returns the certificate and the CA. Files that changed and cannot be
+// used leave the old ones in force; that is counted once per change.
 func (id *identity) current() (*tls.Certificate, *x509.CertPool) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if now := time.Now(); now.Sub(id.checked) > recheckEvery {
-		id.checked = now
-		if id.times() != id.stamps {
-			_ = id.read() // half-written files: the next look sees them whole
+	now := time.Now()
+	if now.Sub(id.checked) < recheckEvery {
+		return id.cert, id.pool
+	}
+	id.checked = now
+	if seen := id.times(); seen != id.stamps {
+		// Half-written files: the next look sees them whole.
+		if err := id.read(); err != nil && seen != id.refused {
+			id.refused = seen
+			id.counts.refuse("own_certificate", "", err)
 		}
 	}
 	return id.cert, id.pool
@@ -81,7 +96,7 @@ func (id *identity) current() (*tls.Certificate, *x509.CertPool) {
 
 // verifyPeer checks a chain against the cluster's CA and reads the host's id. The
 // reason is one of the package's words for counting.
-func verifyPeer(chain []*x509.Certificate, pool *x509.CertPool, cluster string, now time.Time) (HostID, string, error) {
+func verifyPeer(chain []*x509.Certificate, pool *x509.CertPool, cluster string, use x509.ExtKeyUsage, now time.Time) (HostID, string, error) {
 	if len(chain) == 0 {
 		return "", "rpc_no_certificate", fmt.Errorf("%w: none was shown", ErrForeignCertificate)
 	}
@@ -90,7 +105,7 @@ func verifyPeer(chain []*x509.Certificate, pool *x509.CertPool, cluster string, 
 		between.AddCert(c)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+		KeyUsages: []x509.ExtKeyUsage{use}})
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -106,28 +121,42 @@ func verifyPeer(chain []*x509.Certificate, pool *x509.CertPool, cluster string, 
 }
 
 // serverTLS asks every caller for a certificate of this cluster.
-func (m *Mesh) serverTLS(id *identity) *tls.Config {
-	return &tls.Config{
+func (id *identity) serverTLS() *tls.Config {
+	base := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		// The chain is verified below, so that refusals are counted by reason.
 		ClientAuth: tls.RequestClientCert,
+		// Every connection proves its key anew.
+		SessionTicketsDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, _ := id.current()
 			return cert, nil
 		},
-		VerifyConnection: func(s tls.ConnectionState) error {
-			_, pool := id.current()
-			_, reason, err := verifyPeer(s.PeerCertificates, pool, id.cluster, time.Now())
-			if err != nil {
-				m.counts.add(reason)
-			}
-			return err
-		},
 	}
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c := base.Clone()
+		from := hello.Conn.RemoteAddr().String()
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			_, err := id.caller(s.PeerCertificates, from)
+			return err
+		}
+		return c, nil
+	}
+	return base
+}
+
+// caller is the host that a certificate proves; what it refuses is counted.
+func (id *identity) caller(chain []*x509.Certificate, from string) (HostID, error) {
+	_, pool := id.current()
+	host, reason, err := verifyPeer(chain, pool, id.cluster, x509.ExtKeyUsageClientAuth, time.Now())
+	if err != nil {
+		id.counts.refuse(reason, from, err)
+	}
+	return host, err
 }
 
 // clientTLS accepts exactly the host that is called.
-func clientTLS(id *identity, to HostID) *tls.Config {
+func (id *identity) clientTLS(to HostID) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		// Hosts are named by id, not by DNS: the chain and the id are verified
@@ -139,12 +168,12 @@ func clientTLS(id *identity, to HostID) *tls.Config {
 		},
 		VerifyConnection: func(s tls.ConnectionState) error {
 			_, pool := id.current()
-			got, _, err := verifyPeer(s.PeerCertificates, pool, id.cluster, time.Now())
+			got, _, err := verifyPeer(s.PeerCertificates, pool, id.cluster, x509.ExtKeyUsageServerAuth, time.Now())
 			if err != nil {
 				return err
 			}
 			if got != to {
-				return fmt.Errorf("%w: it is of host %s, %s was called", ErrForeignCertificate, got, to)
+				return fmt.Errorf("%w: it is of host %s, %s was called; does another host use its address?", ErrForeignCertificate, got, to)
 			}
 			return nil
 		},
