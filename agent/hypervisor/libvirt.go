@@ -2,10 +2,8 @@ package hypervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,33 +17,39 @@ type Options struct {
 	Timeout time.Duration // of each call but Migrate; default 5 s
 	RunDir  string        // where QEMU's pid files are; default /run/libvirt/qemu
 	ProcDir string        // default /proc
-	Logger  *slog.Logger
+	// SharedPaths are folders that the operator knows to be the same on every
+	// host, beside those that show it by their file system (NFS, CephFS, ...).
+	SharedPaths []string
+	Logger      *slog.Logger
 }
 
+// Calls under way on each link, hung ones included. Looks stay below the five
+// that libvirtd works on for one connection.
 const (
-	maxCalls     = 32  // calls under way, hung ones included
-	eventBuffer  = 256 // domain events waiting for the consumer
-	backoffMin   = 200 * time.Millisecond
-	backoffMax   = 10 * time.Second
-	aliveEvery   = 2 * time.Second
-	keepAliveSec = 5
-	keepAliveNum = 5
+	maxLooks = 4
+	maxActs  = 32
+	maxMoves = 16
 )
+
+// stopWait is how long Close waits for calls that are under way.
+const stopWait = 3 * time.Second
 
 // Libvirt is a driver on one libvirtd. All methods may be called concurrently.
 type Libvirt struct {
-	o      Options
-	calls  chan struct{} // a place for each call under way
-	events chan Event
-	lost   atomic.Uint64
-	broken chan struct{} // signals that the connection is gone
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
+	o Options
+	// looks lists and describes, acts changes and answers single questions,
+	// moves migrates.
+	looks, acts, moves *link
+	feed               *feed
+	completed          completions
+	stop               context.CancelFunc
+	wg                 sync.WaitGroup
+	pids               pidTable
 
-	mu   sync.Mutex
-	conn *libvirt.Connect // nil while not connected; guarded by mu
-	err  error            // why not connected; guarded by mu
-	info *HostInfo        // of this connection; guarded by mu
+	mu     sync.Mutex
+	info   *HostInfo // guarded by mu
+	infoAt time.Time // guarded by mu
+	pools  poolTable
 }
 
 // eventLoop starts libvirt's event loop, once per process: libvirt has no way to
@@ -56,8 +60,9 @@ var eventLoop = sync.OnceValue(func() error {
 	}
 	go func() {
 		for {
-			// An error here is an interrupted poll; the loop goes on.
-			_ = libvirt.EventRunDefaultImpl()
+			if libvirt.EventRunDefaultImpl() != nil {
+				time.Sleep(10 * time.Millisecond) // an interrupted poll; never spin on it
+			}
 		}
 	}()
 	return nil
@@ -67,6 +72,32 @@ var eventLoop = sync.OnceValue(func() error {
 // that does not answer is no error: the driver tries again, and says so by
 // Connected. A missing library is ErrLibvirtMissing.
 func Open(ctx context.Context, o Options) (*Libvirt, error) {
+	o.defaults()
+	if err := libraryPresent(); err != nil {
+		return nil, err
+	}
+	if err := eventLoop(); err != nil {
+		return nil, err
+	}
+	keepCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d := &Libvirt{o: o, stop: stop, feed: newFeed(time.Now)}
+	d.pids = pidTable{runDir: o.RunDir, procDir: o.ProcDir}
+	d.looks = d.newLink("looks", maxLooks, nothing)
+	d.acts = d.newLink("acts", maxActs, d.watchDomains)
+	d.moves = d.newLink("moves", maxMoves, d.watchJobs)
+	d.acts.changed = d.feed.emit
+	var first sync.WaitGroup
+	for _, l := range d.links() {
+		first.Go(func() { l.connect(ctx) })
+	}
+	first.Wait()
+	for _, l := range d.links() {
+		d.wg.Go(func() { l.keep(keepCtx) })
+	}
+	return d, nil
+}
+
+func (o *Options) defaults() {
 	if o.URI == "" {
 		o.URI = "qemu:///system"
 	}
@@ -82,152 +113,31 @@ func Open(ctx context.Context, o Options) (*Libvirt, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := libraryPresent(); err != nil {
-		return nil, err
-	}
-	if err := eventLoop(); err != nil {
-		return nil, err
-	}
-	keepCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	d := &Libvirt{
-		o: o, calls: make(chan struct{}, maxCalls), events: make(chan Event, eventBuffer),
-		broken: make(chan struct{}, 1), stop: stop, err: fmt.Errorf("%w yet", ErrNotConnected),
-	}
-	d.connect(ctx)
-	d.wg.Go(func() { d.keep(keepCtx) })
-	return d, nil
 }
 
+func (d *Libvirt) newLink(name string, size int, subscribe func(*libvirt.Connect) ([]int, error)) *link {
+	return &link{name: name, d: d, pool: newPool(size), subscribe: subscribe, err: fmt.Errorf("%w yet", ErrNotConnected)}
+}
+
+func (d *Libvirt) links() []*link { return []*link{d.looks, d.acts, d.moves} }
+
+func nothing(*libvirt.Connect) ([]int, error) { return nil, nil }
+
 // libraryPresent calls the library once; without it the call reports so.
-func libraryPresent() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", ErrLibvirtMissing, r)
-		}
-	}()
+func libraryPresent() error {
 	if _, err := libvirt.GetVersion(); err != nil {
 		return fmt.Errorf("%w: %w", ErrLibvirtMissing, err)
 	}
 	return nil
 }
 
-// keep makes the connection anew whenever it breaks, until ctx ends.
-func (d *Libvirt) keep(ctx context.Context) {
-	wait := backoffMin
-	alive := time.NewTicker(aliveEvery)
-	defer alive.Stop()
-	for {
-		if d.current() != nil {
-			wait = backoffMin
-			select {
-			case <-ctx.Done():
-				return
-			case <-d.broken:
-				d.drop(errors.New("libvirtd closed the connection"))
-			case <-alive.C:
-				d.checkAlive(ctx)
-			}
-			continue
-		}
-		retry := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			retry.Stop()
-			return
-		case <-retry.C:
-		}
-		if wait = min(2*wait, backoffMax); d.connect(ctx) {
-			d.emit(Event{Kind: EventConnected})
-		}
-	}
-}
-
-func (d *Libvirt) current() *libvirt.Connect {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.conn
-}
-
-// checkAlive asks the connection whether it still is one.
-func (d *Libvirt) checkAlive(ctx context.Context) {
-	alive, err := call(ctx, d, func(c *libvirt.Connect) (bool, error) { return c.IsAlive() })
-	if err == nil && !alive {
-		d.drop(errors.New("libvirtd is gone"))
-	}
-}
-
-// drop gives the connection up.
-func (d *Libvirt) drop(why error) {
-	d.mu.Lock()
-	conn := d.conn
-	d.conn, d.info, d.err = nil, nil, fmt.Errorf("%w: %w", ErrNotConnected, why)
-	d.mu.Unlock()
-	if conn == nil {
-		return
-	}
-	d.o.Logger.Warn("libvirtd is gone; reconnecting", "uri", d.o.URI, "why", why)
-	d.emit(Event{Kind: EventLost, Detail: why.Error()})
-	d.release(conn)
-}
-
-// release closes a connection beside the caller: closing waits for calls that
-// hang in it.
-func (d *Libvirt) release(conn *libvirt.Connect) {
-	select {
-	case d.calls <- struct{}{}:
-		d.wg.Go(func() {
-			defer func() { <-d.calls }()
-			_, _ = conn.Close() // it is gone already; there is nobody to tell
-		})
-	default: // every place hangs: the connection is leaked rather than waited for
-	}
-}
-
-// connect tries once.
-func (d *Libvirt) connect(ctx context.Context) bool {
-	conn, err := within(ctx, d, "connect", func() (*libvirt.Connect, error) {
-		c, err := libvirt.NewConnect(d.o.URI)
-		if err != nil {
-			return nil, err
-		}
-		return c, d.subscribe(c)
-	})
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// watchDomains subscribes to the life of all domains.
+func (d *Libvirt) watchDomains(c *libvirt.Connect) ([]int, error) {
+	id, err := c.DomainEventLifecycleRegister(nil, d.lifecycle)
 	if err != nil {
-		d.err = fmt.Errorf("%w: %s: %w", ErrNotConnected, d.o.URI, err)
-		return false
+		return nil, fmt.Errorf("domain events: %w", err)
 	}
-	d.conn, d.err = conn, nil
-	return true
-}
-
-// subscribe asks for keep-alives, the close and the domain events.
-func (d *Libvirt) subscribe(c *libvirt.Connect) error {
-	// Drivers without a daemon (test:///) know no keep-alive.
-	_ = c.SetKeepAlive(keepAliveSec, keepAliveNum)
-	if err := c.RegisterCloseCallback(func(*libvirt.Connect, libvirt.ConnectCloseReason) {
-		select {
-		case d.broken <- struct{}{}:
-		default:
-		}
-	}); err != nil && !isCode(err, libvirt.ERR_NO_SUPPORT) {
-		return fmt.Errorf("close callback: %w", err)
-	}
-	if _, err := c.DomainEventLifecycleRegister(nil, d.lifecycle); err != nil {
-		return fmt.Errorf("domain events: %w", err)
-	}
-	return nil
-}
-
-// emit hands an event over; when the consumer is slow it is lost and counted.
-func (d *Libvirt) emit(ev Event) {
-	ev.At = time.Now()
-	select {
-	case d.events <- ev:
-	default:
-		d.lost.Add(1)
-	}
+	return []int{id}, nil
 }
 
 var lifecycleKinds = map[libvirt.DomainEventType]EventKind{
@@ -245,83 +155,95 @@ func (d *Libvirt) lifecycle(_ *libvirt.Connect, dom *libvirt.Domain, ev *libvirt
 	}
 	out.ID, _ = dom.GetUUIDString()
 	out.Name, _ = dom.GetName()
-	if ev.Event == libvirt.DOMAIN_EVENT_SUSPENDED && ev.Detail == int(libvirt.DOMAIN_EVENT_SUSPENDED_MIGRATED) {
+	switch {
+	case ev.Event == libvirt.DOMAIN_EVENT_SUSPENDED && ev.Detail == int(libvirt.DOMAIN_EVENT_SUSPENDED_MIGRATED),
+		ev.Event == libvirt.DOMAIN_EVENT_STOPPED && ev.Detail == int(libvirt.DOMAIN_EVENT_STOPPED_MIGRATED),
+		ev.Event == libvirt.DOMAIN_EVENT_RESUMED && ev.Detail == int(libvirt.DOMAIN_EVENT_RESUMED_MIGRATED):
 		out.Detail = "migrated"
 	}
-	d.emit(out)
+	d.feed.emit(out)
 }
 
-// Events are what happened to domains; there is one consumer. Lost events show as
-// a gap that the next list of domains closes.
-func (d *Libvirt) Events() <-chan Event { return d.events }
+// Events are what happened to domains; there is one consumer. What a slow
+// consumer loses is followed by EventLost: list the domains then.
+func (d *Libvirt) Events() <-chan Event { return d.feed.ch }
+
+// DroppedEvents is how many events a slow consumer has lost.
+func (d *Libvirt) DroppedEvents() uint64 { return d.feed.dropped.Load() }
 
 // Connected says whether libvirtd answers, and why not.
 func (d *Libvirt) Connected() (bool, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.conn != nil, d.err
+	for _, l := range d.links() {
+		if err := l.state(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// Hanging is how many calls are under way, those that were given up included.
-func (d *Libvirt) Hanging() int { return len(d.calls) }
+// Hanging is how many calls were given up and have not returned from libvirt.
+func (d *Libvirt) Hanging() int {
+	n := 0
+	for _, l := range d.links() {
+		n += l.pool.hanging()
+	}
+	return n
+}
 
-// Close ends the connection and waits for the driver's goroutines, but not for
-// calls that hang in libvirt.
+// Close ends the connections and waits for the driver's goroutines, and a little
+// for calls under way; those that hang in libvirt are left there. It never fails.
 func (d *Libvirt) Close() error {
 	d.stop()
-	d.mu.Lock()
-	conn := d.conn
-	d.conn, d.err = nil, fmt.Errorf("%w: the driver is closed", ErrNotConnected)
-	d.mu.Unlock()
-	if conn != nil {
-		d.release(conn)
+	for _, l := range d.links() {
+		l.close()
 	}
-	done := make(chan struct{})
-	go func() {
-		d.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(d.o.Timeout):
-		d.o.Logger.Warn("calls hang in libvirt; leaving them", "calls", d.Hanging())
+	d.wg.Wait()
+	limit := time.NewTimer(stopWait)
+	defer limit.Stop()
+	for _, l := range d.links() {
+		for range cap(l.pool.places) { // a place that can be taken is free
+			select {
+			case l.pool.places <- struct{}{}:
+			case <-limit.C:
+				d.o.Logger.Warn("calls hang in libvirt; leaving them", "hanging", d.Hanging())
+				return nil
+			}
+		}
 	}
 	return nil
 }
 
-func isCode(err error, codes ...libvirt.ErrorNumber) bool {
-	var e libvirt.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, c := range codes {
-		if e.Code == c {
-			return true
+// feed is the bounded channel of events.
+type feed struct {
+	ch      chan Event
+	dropped atomic.Uint64
+	now     func() time.Time
+
+	mu  sync.Mutex
+	gap bool // something was lost that the consumer was not told of; guarded by mu
+}
+
+// eventBuffer is how many events wait for the consumer.
+const eventBuffer = 256
+
+func newFeed(now func() time.Time) *feed { return &feed{ch: make(chan Event, eventBuffer), now: now} }
+
+// emit hands an event over and never blocks; what does not fit is counted.
+func (f *feed) emit(ev Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ev.At = f.now()
+	if f.gap {
+		select {
+		case f.ch <- Event{At: ev.At, Kind: EventLost, Detail: "the consumer was too slow"}:
+			f.gap = false
+		default:
 		}
 	}
-	return false
-}
-
-// typed gives libvirt's errors the kinds that callers decide on.
-func typed(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case isCode(err, libvirt.ERR_NO_DOMAIN):
-		return fmt.Errorf("%w: %w", ErrNoSuchDomain, err)
-	case isCode(err, libvirt.ERR_OPERATION_TIMEOUT), isCode(err, libvirt.ERR_RESOURCE_BUSY):
-		return fmt.Errorf("%w: %w", ErrJobActive, err)
-	case broken(err):
-		return fmt.Errorf("%w: %w", ErrNotConnected, err)
+	select {
+	case f.ch <- ev:
+	default:
+		f.dropped.Add(1)
+		f.gap = true
 	}
-	return err
-}
-
-// broken says that the connection failed and not the operation.
-func broken(err error) bool {
-	if isCode(err, libvirt.ERR_RPC, libvirt.ERR_NO_CONNECT, libvirt.ERR_INVALID_CONN) {
-		return true
-	}
-	var e libvirt.Error
-	return errors.As(err, &e) && e.Code == libvirt.ERR_SYSTEM_ERROR && strings.Contains(e.Message, "Cannot write data")
 }

@@ -1,27 +1,8 @@
 package hypervisor
 
 import (
-	"errors"
 	"fmt"
 	"time"
-)
-
-// Errors on which a caller decides.
-var (
-	// ErrLibvirtMissing: the library is not on this host.
-	ErrLibvirtMissing = errors.New("libvirt is not installed: install libvirt0 (Debian) or libvirt-libs (Fedora)")
-	// ErrNotConnected: libvirtd does not answer now; the driver reconnects.
-	ErrNotConnected = errors.New("libvirtd is not connected")
-	// ErrNoSuchDomain: the domain is not here.
-	ErrNoSuchDomain = errors.New("no such domain")
-	// ErrTimeout: the call was given up; it may still take effect.
-	ErrTimeout = errors.New("libvirt did not answer in time")
-	// ErrUnknownOutcome: a migration's end was not seen. Ask both hosts.
-	ErrUnknownOutcome = errors.New("the outcome of the migration is not known")
-	// ErrJobActive: the domain is busy with another job.
-	ErrJobActive = errors.New("another job is active on the domain")
-	// ErrOverloaded: too many calls hang in libvirt.
-	ErrOverloaded = errors.New("too many libvirt calls are under way")
 )
 
 // State is a domain's run state.
@@ -38,6 +19,9 @@ const (
 	Crashed     State = "crashed"
 	PMSuspended State = "suspended"
 )
+
+// ReasonMigrated is the Reason of a shut-off domain that libvirt handed over.
+const ReasonMigrated = "migrated"
 
 // Live says whether the domain has a process.
 func (s State) Live() bool { return s != NoState && s != ShutOff && s != Crashed }
@@ -65,7 +49,7 @@ type Domain struct {
 	Autostart, Persistent bool
 	// Job names the job that is running («backup», «snapshot»), "" for none.
 	Job string
-	// Migratable is false when the VM can never be moved; Why says why.
+	// Migratable is false when the VM cannot be moved; Why says why.
 	Migratable bool
 	Why        string
 }
@@ -125,12 +109,20 @@ type MigrateRequest struct {
 	BandwidthMiBps float64
 	// MaxDowntime is the pause that QEMU may plan for; 0 is its default.
 	MaxDowntime time.Duration
+	// TLS encrypts the memory on its way; both hosts need QEMU's migration
+	// certificates.
+	TLS bool
+	// DataURI is where the destination receives the memory («tcp://10.0.0.2»);
+	// "" is libvirt's choice.
+	DataURI string
 }
 
 // MigrateResult is what a finished migration measured. 0 means not known.
 type MigrateResult struct {
 	CopyTime  time.Duration // start to end, as libvirt counts
-	Blackout  time.Duration // libvirt's downtime: CPUs stopped until all was sent
+	Blackout  time.Duration // libvirt's downtime: CPUs stopped until the destination was ready
+	// BlackoutNet is the part of it that went into sending.
+	BlackoutNet time.Duration
 	Bytes     uint64        // memory transferred
 	DirtyRate float64       // bytes/s, last seen
 }

@@ -39,6 +39,9 @@ func parseDomain(text string) (Domain, error) {
 			d.fixed(err.Error())
 		}
 	}
+	if x.LaunchSecurity != nil {
+		d.fixed("its memory is encrypted for this host's CPU")
+	}
 	if x.Devices != nil {
 		d.devices(x.Devices)
 	}
@@ -56,9 +59,21 @@ func (d *Domain) fixed(why string) {
 	}
 }
 
+// devices notes taps, disks, and what ties a VM to its host.
 func (d *Domain) devices(x *libvirtxml.DomainDeviceList) {
 	if len(x.Hostdevs) > 0 {
 		d.fixed("it has a device of the host")
+	}
+	if len(x.Filesystems) > 0 {
+		d.fixed("it has a folder of the host")
+	}
+	if len(x.Shmems) > 0 {
+		d.fixed("it shares memory with another program of the host")
+	}
+	for i := range x.Memorydevs {
+		if m := x.Memorydevs[i].Model; m == "nvdimm" || m == "virtio-pmem" {
+			d.fixed("it has persistent memory of the host")
+		}
 	}
 	for i := range x.Interfaces {
 		d.plug(&x.Interfaces[i])
@@ -68,14 +83,16 @@ func (d *Domain) devices(x *libvirtxml.DomainDeviceList) {
 	}
 }
 
-// plug notes an interface: its tap, and what it is plugged into.
+// plug notes an interface: its tap, and what it is plugged into. What libvirt
+// did not set up itself, nobody can promise of the destination.
 func (d *Domain) plug(x *libvirtxml.DomainInterface) {
-	if x.Target != nil && x.Target.Dev != "" {
-		d.Taps = append(d.Taps, x.Target.Dev)
+	tap := ""
+	if x.Target != nil {
+		tap = x.Target.Dev
 	}
 	s := x.Source
 	if s == nil {
-		return
+		s = &libvirtxml.DomainInterfaceSource{Ethernet: &libvirtxml.DomainInterfaceSourceEthernet{}}
 	}
 	var name string
 	switch {
@@ -83,14 +100,28 @@ func (d *Domain) plug(x *libvirtxml.DomainInterface) {
 		name = s.Network.Network
 	case s.Bridge != nil:
 		name = "bridge:" + s.Bridge.Bridge
-	case s.Hostdev != nil:
+	case s.Direct != nil: // macvtap: a link of the host like a tap
+		name = "direct:" + s.Direct.Dev
+	case s.Hostdev != nil, s.VDPA != nil:
 		d.fixed("it has a network device of the host")
+	case s.VHostUser != nil:
+		tap = "" // a name inside the switch, not a link of the host
+		d.fixed("it has a vhost-user interface, whose socket the destination may lack")
+	case s.Ethernet != nil:
+		d.fixed("its interface was set up outside libvirt (type ethernet)")
+	default:
+		d.fixed("its interface is of a kind whose connections do not survive a move")
+	}
+	if tap != "" {
+		d.Taps = append(d.Taps, tap)
 	}
 	if name != "" && !slices.Contains(d.Networks, name) {
 		d.Networks = append(d.Networks, name)
 	}
 }
 
+// disk notes a disk. Whether a file's or a pool's is shared shows only on the
+// host: judgeDisks fills it in.
 func (d *Domain) disk(x *libvirtxml.DomainDisk) {
 	out := Disk{}
 	if x.Target != nil {
@@ -99,16 +130,23 @@ func (d *Domain) disk(x *libvirtxml.DomainDisk) {
 	if x.Driver != nil {
 		out.Cache = x.Driver.Cache
 	}
+	if x.Mirror != nil {
+		d.busy("block copy of " + out.Target)
+	}
 	if s := x.Source; s != nil {
 		switch {
 		case s.File != nil:
 			out.Source = s.File.File
 		case s.Block != nil:
 			out.Source, out.Shared = s.Block.Dev, x.Shareable != nil
+		case s.Dir != nil:
+			out.Source = s.Dir.Dir
 		case s.Volume != nil:
 			out.Source, out.Pool = s.Volume.Volume, s.Volume.Pool
 		case s.Network != nil:
 			out.Source, out.Shared = s.Network.Protocol+":"+s.Network.Name, true
+		case s.NVME != nil, s.VHostUser != nil, s.VHostVDPA != nil:
+			d.fixed("disk " + out.Target + " is a device of the host")
 		}
 	}
 	d.Disks = append(d.Disks, out)
