@@ -27,8 +27,8 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"forecast.settle":  `"6s"`,
 
 		"planner.round":                 `"2s"`,
-		"planner.hold_rounds":           "2",
-		"planner.window_rounds":         "3",
+		"planner.hold_rounds":           "3",
+		"planner.window_rounds":         "4",
 		"planner.high":                  "0.85",
 		"planner.low":                   "0.70",
 		"planner.reserve_memory_mib":    "0",

@@ -76,7 +76,7 @@ func (d *director) tellAll(ctx context.Context, results *[]figures) error {
 	if err := d.stage.open(ctx, d.say); err != nil {
 		return err
 	}
-	for i, t := range tellings[1:] {
+	for i, t := range tellings {
 		t.title = fmt.Sprintf("%d of %d, %s", i+1, len(tellings), t.title)
 		f, err := d.tell(ctx, t)
 		if err != nil {

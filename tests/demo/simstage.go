@@ -106,8 +106,7 @@ func (s *simStage) begin(ctx context.Context, mode string, say func(string)) err
 func (s *simStage) agent(ctx context.Context, n *simNode, mode string) (*agent.Agent, error) {
 	dir := filepath.Join(s.dir, n.name)
 	cfg := simConfig(mode)
-	f, _ := os.OpenFile("/tmp/hr/sim.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); log := slog.New(slog.NewTextHandler(f, nil)).With("host", n.name)
-	store, err := history.Open(history.Options{Dir: filepath.Join(dir, "data-"+mode), Logger: log})
+	log := slog.New(slog.DiscardHandler)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +152,7 @@ func simConfig(mode string) config.Config {
 	c.Mesh.Cluster = "demo"
 	c.Forecast = config.Forecast{Step: config.Of(5 * time.Second), Horizon: 12, Warmup: 20}
 	p := &c.Planner
-	p.Round, p.Hold, p.Window, p.High, p.Low = config.Of(2*time.Second), 2, 3, 0.85, 0.70
+	p.Round, p.Hold, p.Window, p.High, p.Low = config.Of(2*time.Second), 3, 4, 0.85, 0.70
 	p.ReserveMemoryMiB, p.MinGain, p.MigrationCores, p.Bandwidth = 0, 0.5, 0.3, 150e6
 	p.Cooldown, p.CooldownCap, p.ReturnAfter = config.Of(time.Minute), config.Of(10*time.Minute), config.Of(3*time.Minute)
 	p.MaxJitter, p.RefusalBackoff, p.MaxDigestAge = config.Of(0), config.Of(6*time.Second), config.Of(30*time.Second)
