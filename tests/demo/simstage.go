@@ -107,6 +107,7 @@ func (s *simStage) agent(ctx context.Context, n *simNode, mode string) (*agent.A
 	dir := filepath.Join(s.dir, n.name)
 	cfg := simConfig(mode)
 	log := slog.New(slog.DiscardHandler)
+	store, err := history.Open(history.Options{Dir: filepath.Join(dir, "data-"+mode), Logger: log})
 	if err != nil {
 		return nil, err
 	}
