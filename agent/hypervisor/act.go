@@ -32,7 +32,7 @@ func progress(dom *libvirt.Domain) (JobProgress, error) {
 	switch {
 	case isCode(err, libvirt.ERR_NO_SUPPORT):
 		return JobProgress{}, nil
-	case isCode(err, libvirt.ERR_OPERATION_INVALID):
+	case isCode(err, libvirt.ERR_OPERATION_INVALID, libvirt.ERR_OPERATION_UNSUPPORTED):
 		return refusedProgress(dom, err)
 	case err != nil:
 		return JobProgress{}, err

@@ -78,3 +78,11 @@ func broken(err error) bool {
 	transport := e.Domain == libvirt.FROM_RPC || e.Domain == libvirt.FROM_REMOTE || e.Domain == libvirt.FROM_STREAMS
 	return transport && (e.Code == libvirt.ERR_SYSTEM_ERROR || e.Code == libvirt.ERR_INTERNAL_ERROR)
 }
+
+// unreached says that a migration ended before it began: our libvirtd did not
+// reach the destination's. The message alone tells it from a link that broke on
+// the way.
+func unreached(err error) bool {
+	var e libvirt.Error
+	return errors.As(err, &e) && e.Domain == libvirt.FROM_RPC && strings.HasPrefix(e.Message, "unable to connect to server")
+}

@@ -65,7 +65,7 @@ func (d *Libvirt) startMove(r MigrateRequest, ch chan<- answer[time.Duration]) e
 		defer conn.users.Done()
 		took, err := migrate(conn.Connect, r)
 		switch {
-		case err == nil:
+		case err == nil, unreached(err):
 		case broken(err) || !d.moves.holds(conn):
 			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		default:
