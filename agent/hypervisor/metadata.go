@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,10 +50,33 @@ type policyXML struct {
 	AntiAffinity []string `xml:"anti-affinity"`
 }
 
-// Encode returns the metadata as the XML element that libvirt stores.
+// Encode returns the metadata as the XML element that libvirt stores. What would
+// not be read back the same (a control character, a time of the year 10000) is an
+// error that wraps ErrMetadata.
 func (m Metadata) Encode() (string, error) {
+	text, err := m.encode()
+	if err != nil {
+		return "", err
+	}
+	back, err := DecodeMetadata(text)
+	if err != nil {
+		return "", err
+	}
+	if !back.equal(m) {
+		return "", fmt.Errorf("%w: a value cannot be written as XML", ErrMetadata)
+	}
+	return text, nil
+}
+
+func (m Metadata) equal(o Metadata) bool {
+	return m.Attempt == o.Attempt && m.Lease == o.Lease && m.From == o.From && m.To == o.To && m.LastFrom == o.LastFrom &&
+		m.MovedAt.Equal(o.MovedAt) && slices.EqualFunc(m.Moves, o.Moves, time.Time.Equal) &&
+		m.Mode == o.Mode && m.Pin == o.Pin && slices.Equal(m.Affinity, o.Affinity) && slices.Equal(m.AntiAffinity, o.AntiAffinity)
+}
+
+func (m Metadata) encode() (string, error) {
 	x := metadataXML{}
-	if m.Attempt > 0 || m.LastFrom != "" {
+	if m.Attempt > 0 || m.Lease+m.From+m.To+m.LastFrom != "" || !m.MovedAt.IsZero() {
 		x.Move = &moveXML{Attempt: m.Attempt, Lease: m.Lease, From: m.From, To: m.To, LastFrom: m.LastFrom}
 		if !m.MovedAt.IsZero() {
 			x.Move.MovedAt = m.MovedAt.UTC().Format(time.RFC3339Nano)

@@ -90,10 +90,7 @@ func (d *Domain) plug(x *libvirtxml.DomainInterface) {
 	if x.Target != nil {
 		tap = x.Target.Dev
 	}
-	s := x.Source
-	if s == nil {
-		s = &libvirtxml.DomainInterfaceSource{Ethernet: &libvirtxml.DomainInterfaceSourceEthernet{}}
-	}
+	s := x.Source // set by the parser for every kind
 	var name string
 	switch {
 	case s.Network != nil:
