@@ -118,7 +118,7 @@ func (m *Mesh) userEvent(name string, payload []byte) {
 		m.mu.Unlock()
 		m.tell(Event{Kind: EventNews, Host: n.Host, Name: shown, Text: n.Kind + " " + n.Detail, News: &n})
 	default:
-		m.counts.refuse("event_unknown", "", printable(cut(name, min(len(name), 64))))
+		m.counts.refuse("event_unknown", "", printable(cut(name, 64)))
 	}
 }
 

@@ -26,6 +26,7 @@ const maxNews = 450
 
 // encode shortens Detail, which is for people, as far as the packet demands.
 func (n News) encode() ([]byte, error) {
+	n.Detail = cut(n.Detail, maxNews)
 	for {
 		b, err := json.Marshal(n)
 		if err != nil {
@@ -38,12 +39,16 @@ func (n News) encode() ([]byte, error) {
 		if n.Detail == "" {
 			return nil, fmt.Errorf("news of %d bytes, at most %d fit into a packet: shorten names", len(b), maxNews)
 		}
-		n.Detail = cut(n.Detail, len(n.Detail)-over)
+		// JSON spends up to six bytes on one.
+		n.Detail = cut(n.Detail, len(n.Detail)-(over+5)/6)
 	}
 }
 
 // cut returns at most n bytes of s, in whole characters.
 func cut(s string, n int) string {
+	if n >= len(s) {
+		return s
+	}
 	n = max(0, n)
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--

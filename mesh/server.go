@@ -203,5 +203,5 @@ func (s *rpcServer) answer(w http.ResponseWriter, r *http.Request, from HostID, 
 func fail(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(RemoteError{Code: code, Text: cut(text, min(len(text), maxBody/8))}) // the caller is gone when this fails
+	_ = json.NewEncoder(w).Encode(RemoteError{Code: code, Text: cut(text, maxBody/8)}) // the caller is gone when this fails
 }
