@@ -33,7 +33,7 @@ func between(prev, next *bpf.Sample) (r rates, ok bool) {
 	}
 	r.used = perSecond(next.CPU()-prev.CPU(), dt)
 	if next.Has(bpf.SignalWait) {
-		r.waited = perSecond(next.Wait-prev.Wait, dt)
+		r.waited = perSecond(waitOf(next)-waitOf(prev), dt)
 	}
 	if next.Has(bpf.SignalIO) {
 		r.diskRead = float64(next.ReadBytes-prev.ReadBytes) / dt.Seconds()
@@ -42,6 +42,17 @@ func between(prev, next *bpf.Sample) (r rates, ok bool) {
 	// Without the waited part the demand is censored: it must not pass for a
 	// small one.
 	return r, next.Has(bpf.SignalWait)
+}
+
+// waitOf is the run-queue wait that counts as demand: that of the vCPU threads,
+// which the guest sees as steal. The emulator's threads wake for moments and wait
+// with them whenever a quota throttles the VM: counting them too would ask for the
+// same core twice. Where roles cannot be told, all threads count.
+func waitOf(s *bpf.Sample) time.Duration {
+	if s.Has(bpf.SignalRoles) {
+		return s.VCPUWait
+	}
+	return s.Wait
 }
 
 func perSecond(d, dt time.Duration) float64 { return max(0, d.Seconds()/dt.Seconds()) }
