@@ -143,9 +143,20 @@ func (d *Libvirt) Destroy(ctx context.Context, id string) error {
 		if !persistent {
 			return nil
 		}
-		return dom.UndefineFlags(libvirt.DOMAIN_UNDEFINE_NVRAM | libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE |
-			libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
+		return undefine(dom)
 	})
+}
+
+// undefine removes a definition with all that libvirt keeps beside it, as far as
+// the hypervisor's driver knows of such things.
+func undefine(dom *libvirt.Domain) error {
+	all := libvirt.DOMAIN_UNDEFINE_NVRAM | libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE |
+		libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+	err := dom.UndefineFlags(all)
+	if isCode(err, libvirt.ERR_INVALID_ARG) {
+		return dom.Undefine()
+	}
+	return err
 }
 
 const (

@@ -29,8 +29,8 @@ var sharedPools = map[string]bool{
 	"netfs": true, "iscsi": true, "iscsi-direct": true, "rbd": true, "gluster": true, "sheepdog": true, "scsi": true, "mpath": true,
 }
 
-// poolTable remembers for infoAge which pools are shared.
-type poolTable struct {
+// storageTable remembers for infoAge which pools are shared.
+type storageTable struct {
 	mu   sync.Mutex
 	at   time.Time       // guarded by mu
 	kind map[string]bool // guarded by mu
@@ -73,19 +73,19 @@ func (d *Libvirt) pathShared(path string) bool {
 
 // poolShared says whether a pool's volumes are the same on other hosts.
 func (d *Libvirt) poolShared(x *libvirt.Domain, name string) bool {
-	d.pools.mu.Lock()
-	if time.Since(d.pools.at) > infoAge {
-		d.pools.at, d.pools.kind = time.Now(), map[string]bool{}
+	d.storage.mu.Lock()
+	if time.Since(d.storage.at) > infoAge {
+		d.storage.at, d.storage.kind = time.Now(), map[string]bool{}
 	}
-	shared, known := d.pools.kind[name]
-	d.pools.mu.Unlock()
+	shared, known := d.storage.kind[name]
+	d.storage.mu.Unlock()
 	if known {
 		return shared
 	}
 	shared = d.askPool(x, name)
-	d.pools.mu.Lock()
-	d.pools.kind[name] = shared
-	d.pools.mu.Unlock()
+	d.storage.mu.Lock()
+	d.storage.kind[name] = shared
+	d.storage.mu.Unlock()
 	return shared
 }
 

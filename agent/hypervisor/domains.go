@@ -96,8 +96,8 @@ func (d *Libvirt) Lookup(ctx context.Context, id string) (dom Domain, ok bool, e
 	return d.describe(ctx, d.acts, id)
 }
 
-func (d *Libvirt) describe(ctx context.Context, l *link, id string) (dom Domain, ok bool, err error) {
-	dom, err = onDomain(ctx, d, l, id, "look up", d.read)
+func (d *Libvirt) describe(ctx context.Context, p *pool, id string) (dom Domain, ok bool, err error) {
+	dom, err = onDomain(ctx, d, p, id, "look up", d.read)
 	if errors.Is(err, ErrNoSuchDomain) {
 		return Domain{}, false, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,16 +48,16 @@ func realHosts(t *testing.T, hosts int) (*lab.Lab, []*hypervisor.Libvirt) {
 	})
 	var out []*hypervisor.Libvirt
 	for _, h := range l.Hosts() {
-		out = append(out, driver(t, h))
+		out = append(out, driver(t, h, 5*time.Second))
 	}
 	return l, out
 }
 
-func driver(t *testing.T, h *lab.Host) *hypervisor.Libvirt {
+func driver(t *testing.T, h *lab.Host, timeout time.Duration) *hypervisor.Libvirt {
 	t.Helper()
 	d, err := hypervisor.Open(t.Context(), hypervisor.Options{
 		URI:    "qemu+unix:///system?socket=" + h.Outside("/run/libvirt/libvirt-sock"),
-		RunDir: h.Outside("/run/libvirt/qemu"), Timeout: 5 * time.Second,
+		RunDir: h.Outside("/run/libvirt/qemu"), Timeout: timeout,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +117,7 @@ func TestMoveBetweenRealHosts(t *testing.T) {
 		}
 		t.Logf("dirty rate %.1f MiB/s", rate/(1<<20))
 	})
+	t.Run("QEMU hangs", func(t *testing.T) { qemuHangs(t, l, vm) })
 	t.Run("libvirtd dies", func(t *testing.T) { libvirtdDies(t, l, d, id) })
 }
 
@@ -242,6 +244,62 @@ func refused(t *testing.T, d *hypervisor.Libvirt, id string) {
 	}
 	if err := d.Resume(t.Context(), "00000000-0000-4000-8000-000000000000"); !errors.Is(err, hypervisor.ErrNoSuchDomain) {
 		t.Errorf("resume of nobody: %v, want ErrNoSuchDomain", err)
+	}
+}
+
+// qemuHangs stops a QEMU in the middle of a command: calls on it are given up,
+// and everything about the other VM goes on as before.
+func qemuHangs(t *testing.T, l *lab.Lab, vm lab.VM) {
+	other, err := l.CreateVM(t.Context(), l.Host(0), lab.VMOptions{Name: "b", Demand: "constant:0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := driver(t, l.Host(0), 500*time.Millisecond)
+	pid, err := l.Host(0).VMPID(vm.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	if _, err := d.DirtyRate(t.Context(), vm.UUID); !errors.Is(err, hypervisor.ErrTimeout) {
+		t.Errorf("a call on a stopped QEMU: %v, want ErrTimeout", err)
+	}
+	if d.Hanging() != 1 {
+		t.Errorf("%d calls hang, want 1", d.Hanging())
+	}
+	for range 8 { // more than libvirtd serves on one connection
+		begun := time.Now()
+		all, err := d.Domains(t.Context())
+		if err != nil || len(all) != 2 || time.Since(begun) > 450*time.Millisecond {
+			t.Fatalf("list after %v: %+v, %v; want both, before the time-out", time.Since(begun), all, err)
+		}
+		for _, dom := range all {
+			if dom.State != hypervisor.Running || dom.PID == 0 || (dom.Job != "") != (dom.ID == vm.UUID) {
+				t.Errorf("listed as %+v", dom)
+			}
+		}
+		if m, err := d.Memory(t.Context()); err != nil || m[other.UUID].UsedMiB == 0 {
+			t.Errorf("memory beside a hung VM: %v, %v", m, err)
+		}
+		if err := d.SetMetadata(t.Context(), other.UUID, hypervisor.Metadata{Pin: "here"}); err != nil {
+			t.Errorf("an act beside a hung VM: %v", err)
+		}
+		// Asking it again hangs nothing more.
+		if err := d.SetMetadata(t.Context(), vm.UUID, hypervisor.Metadata{Pin: "here"}); !errors.Is(err, hypervisor.ErrTimeout) {
+			t.Errorf("an act on a hung VM: %v, want ErrTimeout", err)
+		}
+	}
+	if n := d.Hanging(); n != 2 {
+		t.Errorf("%d calls hang after many tries, want 2", n)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "nothing hangs any more", 10*time.Second, func() bool { return d.Hanging() == 0 })
+	if dom, ok := find(t, d, vm.UUID); !ok || dom.Job != "" || dom.Metadata.Pin != "here" {
+		t.Errorf("after the hang: %+v", dom)
 	}
 }
 

@@ -23,12 +23,12 @@ type Options struct {
 	Logger      *slog.Logger
 }
 
-// Calls under way on each link, hung ones included. Looks stay below the five
-// that libvirtd works on for one connection.
+// Calls under way of each sort, hung ones included. Together they stay below the
+// twenty that libvirtd works on for all its clients (max_workers).
 const (
 	maxLooks = 4
-	maxActs  = 32
-	maxMoves = 16
+	maxActs  = 8
+	maxMoves = 4
 )
 
 // stopWait is how long Close waits for calls that are under way.
@@ -37,19 +37,21 @@ const stopWait = 3 * time.Second
 // Libvirt is a driver on one libvirtd. All methods may be called concurrently.
 type Libvirt struct {
 	o Options
-	// looks lists and describes, acts changes and answers single questions,
-	// moves migrates.
-	looks, acts, moves *link
+	// looks lists and describes; acts changes, and answers single questions;
+	// moves migrates: none of them has to wait for another.
+	looks, acts, moves *pool
+	link               *link
 	feed               *feed
 	completed          completions
 	stop               context.CancelFunc
+	closing            sync.Once
 	wg                 sync.WaitGroup
 	pids               pidTable
+	storage            storageTable
 
 	mu     sync.Mutex
 	info   *HostInfo // guarded by mu
 	infoAt time.Time // guarded by mu
-	pools  poolTable
 }
 
 // eventLoop starts libvirt's event loop, once per process: libvirt has no way to
@@ -82,18 +84,11 @@ func Open(ctx context.Context, o Options) (*Libvirt, error) {
 	keepCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Libvirt{o: o, stop: stop, feed: newFeed(time.Now)}
 	d.pids = pidTable{runDir: o.RunDir, procDir: o.ProcDir}
-	d.looks = d.newLink("looks", maxLooks, nothing)
-	d.acts = d.newLink("acts", maxActs, d.watchDomains)
-	d.moves = d.newLink("moves", maxMoves, d.watchJobs)
-	d.acts.changed = d.feed.emit
-	var first sync.WaitGroup
-	for _, l := range d.links() {
-		first.Go(func() { l.connect(ctx) })
-	}
-	first.Wait()
-	for _, l := range d.links() {
-		d.wg.Go(func() { l.keep(keepCtx) })
-	}
+	fresh := func() (*libvirt.Connect, error) { return dial(o.URI) }
+	d.looks, d.acts, d.moves = newPool(maxLooks, fresh), newPool(maxActs, fresh), newPool(maxMoves, fresh)
+	d.link = &link{d: d, err: fmt.Errorf("%w yet", ErrNotConnected)}
+	d.link.connect(ctx)
+	d.wg.Go(func() { d.link.keep(keepCtx) })
 	return d, nil
 }
 
@@ -115,13 +110,7 @@ func (o *Options) defaults() {
 	}
 }
 
-func (d *Libvirt) newLink(name string, size int, subscribe func(*libvirt.Connect) ([]int, error)) *link {
-	return &link{name: name, d: d, pool: newPool(size), subscribe: subscribe, err: fmt.Errorf("%w yet", ErrNotConnected)}
-}
-
-func (d *Libvirt) links() []*link { return []*link{d.looks, d.acts, d.moves} }
-
-func nothing(*libvirt.Connect) ([]int, error) { return nil, nil }
+func (d *Libvirt) pools() []*pool { return []*pool{d.looks, d.acts, d.moves} }
 
 // libraryPresent calls the library once; without it the call reports so.
 func libraryPresent() error {
@@ -131,13 +120,22 @@ func libraryPresent() error {
 	return nil
 }
 
-// watchDomains subscribes to the life of all domains.
-func (d *Libvirt) watchDomains(c *libvirt.Connect) ([]int, error) {
+// subscribe asks for the life of all domains and the ends of their jobs.
+func (d *Libvirt) subscribe(c *watcher) error {
 	id, err := c.DomainEventLifecycleRegister(nil, d.lifecycle)
 	if err != nil {
-		return nil, fmt.Errorf("domain events: %w", err)
+		return fmt.Errorf("domain events: %w", err)
 	}
-	return []int{id}, nil
+	c.callbacks = append(c.callbacks, id)
+	id, err = c.DomainEventJobCompletedRegister(nil, d.jobCompleted)
+	if isCode(err, libvirt.ERR_NO_SUPPORT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("job events: %w", err)
+	}
+	c.callbacks = append(c.callbacks, id)
+	return nil
 }
 
 var lifecycleKinds = map[libvirt.DomainEventType]EventKind{
@@ -173,19 +171,15 @@ func (d *Libvirt) DroppedEvents() uint64 { return d.feed.dropped.Load() }
 
 // Connected says whether libvirtd answers, and why not.
 func (d *Libvirt) Connected() (bool, error) {
-	for _, l := range d.links() {
-		if err := l.state(); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
+	err := d.link.state()
+	return err == nil, err
 }
 
 // Hanging is how many calls were given up and have not returned from libvirt.
 func (d *Libvirt) Hanging() int {
 	n := 0
-	for _, l := range d.links() {
-		n += l.pool.hanging()
+	for _, p := range d.pools() {
+		n += p.hanging()
 	}
 	return n
 }
@@ -193,24 +187,27 @@ func (d *Libvirt) Hanging() int {
 // Close ends the connections and waits for the driver's goroutines, and a little
 // for calls under way; those that hang in libvirt are left there. It never fails.
 func (d *Libvirt) Close() error {
+	d.closing.Do(d.shut)
+	return nil
+}
+
+func (d *Libvirt) shut() {
 	d.stop()
-	for _, l := range d.links() {
-		l.close()
-	}
 	d.wg.Wait()
+	d.link.close()
 	limit := time.NewTimer(stopWait)
 	defer limit.Stop()
-	for _, l := range d.links() {
-		for range cap(l.pool.places) { // a place that can be taken is free
+	for _, p := range d.pools() {
+		p.flush()
+		for range cap(p.places) { // a place that can be taken is free, and stays taken
 			select {
-			case l.pool.places <- struct{}{}:
+			case p.places <- struct{}{}:
 			case <-limit.C:
 				d.o.Logger.Warn("calls hang in libvirt; leaving them", "hanging", d.Hanging())
-				return nil
+				return
 			}
 		}
 	}
-	return nil
 }
 
 // feed is the bounded channel of events.

@@ -50,23 +50,20 @@ func (d *Libvirt) Migrate(ctx context.Context, r MigrateRequest) (MigrateResult,
 
 // startMove makes the call on a goroutine of its own.
 func (d *Libvirt) startMove(r MigrateRequest, ch chan<- answer[time.Duration]) error {
-	conn, err := d.moves.acquire()
-	if err != nil {
+	if err := d.link.state(); err != nil {
 		return err
 	}
 	select {
-	case d.moves.pool.places <- struct{}{}:
+	case d.moves.places <- struct{}{}:
 	default:
-		conn.users.Done()
 		return fmt.Errorf("%w: %d migrations", ErrOverloaded, maxMoves)
 	}
 	go func() {
-		defer func() { <-d.moves.pool.places }()
-		defer conn.users.Done()
-		took, err := migrate(conn.Connect, r)
+		defer func() { <-d.moves.places }()
+		took, err := on(d.moves, func(c *libvirt.Connect) (time.Duration, error) { return migrate(c, r) })
 		switch {
 		case err == nil, unreached(err):
-		case broken(err) || !d.moves.holds(conn):
+		case broken(err):
 			err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		default:
 			err = typed(err)
@@ -167,20 +164,11 @@ func (c *completions) tell(id string, info libvirt.DomainJobInfo) {
 	}
 }
 
-// watchJobs subscribes to the ends of jobs.
-func (d *Libvirt) watchJobs(c *libvirt.Connect) ([]int, error) {
-	id, err := c.DomainEventJobCompletedRegister(nil, func(_ *libvirt.Connect, dom *libvirt.Domain, ev *libvirt.DomainEventJobCompleted) {
-		if id, err := dom.GetUUIDString(); err == nil {
-			d.completed.tell(id, ev.Info)
-		}
-	})
-	if isCode(err, libvirt.ERR_NO_SUPPORT) {
-		return nil, nil
+// jobCompleted is called from libvirt's event loop and must not block.
+func (d *Libvirt) jobCompleted(_ *libvirt.Connect, dom *libvirt.Domain, ev *libvirt.DomainEventJobCompleted) {
+	if id, err := dom.GetUUIDString(); err == nil {
+		d.completed.tell(id, ev.Info)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("job events: %w", err)
-	}
-	return []int{id}, nil
 }
 
 // measured takes over what libvirt measured.
