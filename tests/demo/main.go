@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -90,7 +91,7 @@ func (d *director) tellAll(ctx context.Context, results *[]figures) error {
 // display starts the screen, or the plain lines, and returns what ends it.
 func (d *director) display(stop func(), plain bool) (end func()) {
 	if plain {
-		p := &plainScreen{out: os.Stdout, seen: map[string]bool{}}
+		p := &plainScreen{out: os.Stdout, seen: map[string]bool{}, think: map[string]string{}}
 		d.show = p.show
 		return func() {}
 	}
@@ -110,6 +111,9 @@ func (d *director) display(stop func(), plain bool) (end func()) {
 	}
 }
 
+// numbers are left out when two thoughts are compared.
+var numbers = regexp.MustCompile(`[0-9.]+`)
+
 // plainScreen prints what is new, and the hosts every five seconds.
 type plainScreen struct {
 	out   io.Writer
@@ -117,6 +121,7 @@ type plainScreen struct {
 	said  string
 	title string
 	seen  map[string]bool
+	think map[string]string // by host
 }
 
 func (p *plainScreen) show(s scene) {
@@ -132,6 +137,12 @@ func (p *plainScreen) show(s scene) {
 		if !p.seen[e] {
 			p.seen[e] = true
 			fmt.Fprintln(p.out, "    ", e)
+		}
+	}
+	for _, h := range s.hosts {
+		if key := numbers.ReplaceAllString(h.thinks, "#"); h.thinks != "" && key != p.think[h.name] {
+			p.think[h.name] = key
+			fmt.Fprintf(p.out, "  %4.0f s  %s thinks: %s\n", s.elapsed.Seconds(), h.name, h.thinks)
 		}
 	}
 	if s.elapsed == 0 || time.Since(p.last) < 5*time.Second {

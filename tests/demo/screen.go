@@ -107,6 +107,7 @@ func hostBox(h hostScene) string {
 		}
 		b.WriteString(line + "\n")
 	}
+	b.WriteString(dimStyle.Render(clip(h.thinks, 72)))
 	return strings.TrimRight(b.String(), "\n")
 }
 

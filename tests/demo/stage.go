@@ -63,6 +63,7 @@ type hostScene struct {
 	silent string // why the agent does not answer
 	vms    []api.VM
 	slots  []api.Slot
+	thinks string // the latest decision, in words
 }
 
 // director plays the tellings on a stage and reports scenes.
@@ -191,6 +192,13 @@ func (d *director) look(ctx context.Context, elapsed time.Duration) {
 		}
 		if err == nil {
 			h.slots, err = a.Slots(ctx)
+		}
+		var decisions []api.Decision
+		if err == nil {
+			decisions, err = a.Decisions(ctx, api.Query{Limit: 1})
+		}
+		for _, x := range decisions {
+			h.thinks = x.Verdict + ": " + x.Reason
 		}
 		var list []api.Migration
 		if err == nil {
