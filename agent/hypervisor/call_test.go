@@ -182,7 +182,9 @@ func processes(t *testing.T, cmdlines map[int]string, pidFiles map[string]string
 }
 
 func TestProcessIsFoundAndVerified(t *testing.T) {
-	qemu := func(id string) string { return "qemu-system-x86_64\x00-name\x00guest=a\x00-uuid\x00" + id + "\x00-smp\x001\x00" }
+	qemu := func(id string) string {
+		return "qemu-system-x86_64\x00-name\x00guest=a\x00-uuid\x00" + id + "\x00-smp\x001\x00"
+	}
 	for _, c := range []struct {
 		what     string
 		cmdlines map[int]string

@@ -74,6 +74,12 @@ func (m Metadata) equal(o Metadata) bool {
 		m.Mode == o.Mode && m.Pin == o.Pin && slices.Equal(m.Affinity, o.Affinity) && slices.Equal(m.AntiAffinity, o.AntiAffinity)
 }
 
+// clone shares nothing with m.
+func (m Metadata) clone() Metadata {
+	m.Moves, m.Affinity, m.AntiAffinity = slices.Clone(m.Moves), slices.Clone(m.Affinity), slices.Clone(m.AntiAffinity)
+	return m
+}
+
 func (m Metadata) encode() (string, error) {
 	x := metadataXML{}
 	if m.Attempt > 0 || m.Lease+m.From+m.To+m.LastFrom != "" || !m.MovedAt.IsZero() {

@@ -18,14 +18,49 @@ type Sim struct {
 // simScheme addresses a simulated host as a migration's destination: sim://NAME.
 const simScheme = "sim://"
 
+// here returns the host at the present; w.mu is held.
+func (s *Sim) here() (*simHost, error) {
+	s.w.advance()
+	h := s.w.hosts[s.host]
+	if h.down {
+		return nil, fmt.Errorf("%w (simulated)", ErrNotConnected)
+	}
+	return h, nil
+}
+
+// change does something to one VM.
+func (s *Sim) change(id string, fn func(*simHost, *simVM) error) error {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	h, err := s.here()
+	if err != nil {
+		return err
+	}
+	v := h.vm(id)
+	switch {
+	case v == nil:
+		return fmt.Errorf("%w: %s on %s", ErrNoSuchDomain, id, s.host)
+	case v.hung:
+		return fmt.Errorf("%w (simulated)", ErrTimeout)
+	}
+	return fn(h, v)
+}
+
 // Domains lists the host's VMs.
 func (s *Sim) Domains(context.Context) ([]Domain, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	s.w.advance()
-	var out []Domain
-	for _, v := range s.w.hosts[s.host].vms {
-		out = append(out, v.snapshot())
+	h, err := s.here()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Domain, 0, len(h.vms))
+	for _, v := range h.vms {
+		d := v.snapshot()
+		if v.hung {
+			d = Domain{ID: d.ID, Name: d.Name, State: NoState, Why: "it does not answer (simulated)"}
+		}
+		out = append(out, d)
 	}
 	slices.SortFunc(out, func(a, b Domain) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -34,22 +69,20 @@ func (s *Sim) Domains(context.Context) ([]Domain, error) {
 func (v *simVM) snapshot() Domain {
 	d := v.dom
 	d.Taps, d.Disks, d.Networks = slices.Clone(d.Taps), slices.Clone(d.Disks), slices.Clone(d.Networks)
-	d.Metadata.Moves = slices.Clone(d.Metadata.Moves)
+	d.Metadata = d.Metadata.clone()
 	return d
 }
 
-// Lookup reads one VM.
-func (s *Sim) Lookup(_ context.Context, id string) (Domain, bool, error) {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	_, v, err := s.w.find(s.host, id)
+// Lookup reads one VM; ok is false when it is not here.
+func (s *Sim) Lookup(_ context.Context, id string) (dom Domain, ok bool, err error) {
+	err = s.change(id, func(_ *simHost, v *simVM) error {
+		dom = v.snapshot()
+		return nil
+	})
 	if errors.Is(err, ErrNoSuchDomain) {
 		return Domain{}, false, nil
 	}
-	if err != nil {
-		return Domain{}, false, err
-	}
-	return v.snapshot(), true, nil
+	return dom, err == nil, err
 }
 
 // Counters are the VM's cumulative CPU time and wait on this host, like a
@@ -57,8 +90,9 @@ func (s *Sim) Lookup(_ context.Context, id string) (Domain, bool, error) {
 func (s *Sim) Counters(id string) (used, waited time.Duration, ok bool) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	_, v, err := s.w.find(s.host, id)
-	if err != nil {
+	s.w.advance()
+	v := s.w.hosts[s.host].vm(id)
+	if v == nil {
 		return 0, 0, false
 	}
 	return time.Duration(v.used * float64(time.Second)), time.Duration(v.waited * float64(time.Second)), true
@@ -87,30 +121,27 @@ func (s *Sim) HostInfo(context.Context) (HostInfo, error) {
 func (s *Sim) Events() <-chan Event {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	return s.w.hosts[s.host].events
+	return s.w.hosts[s.host].feed.ch
 }
 
-// Connected is always true.
-func (s *Sim) Connected() (bool, error) { return true, nil }
+// Connected says whether the host's simulated libvirtd is there.
+func (s *Sim) Connected() (bool, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	_, err := s.here()
+	return err == nil, err
+}
 
 // Close has nothing to end.
 func (s *Sim) Close() error { return nil }
 
-// change does something to one VM.
-func (s *Sim) change(id string, fn func(*simHost, *simVM) error) error {
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	h, v, err := s.w.find(s.host, id)
-	if err != nil {
-		return err
-	}
-	return fn(h, v)
-}
-
 // SetMetadata writes headroom's metadata.
 func (s *Sim) SetMetadata(_ context.Context, id string, m Metadata) error {
+	if _, err := m.Encode(); err != nil {
+		return err
+	}
 	return s.change(id, func(_ *simHost, v *simVM) error {
-		v.dom.Metadata = m
+		v.dom.Metadata = m.clone()
 		return nil
 	})
 }
@@ -126,20 +157,25 @@ func (s *Sim) SetAutostart(_ context.Context, id string, on bool) error {
 // Resume starts a paused VM.
 func (s *Sim) Resume(_ context.Context, id string) error {
 	return s.change(id, func(h *simHost, v *simVM) error {
-		if v.dom.Incoming || v.dom.State != Paused {
-			return fmt.Errorf("resume %s: it is %s", v.dom.Name, v.dom.State)
+		if v.dom.Incoming || v.dom.State != Paused || v.move != nil {
+			return fmt.Errorf("resume %s: it is %s (%s)", v.dom.Name, v.dom.State, v.dom.Reason)
 		}
 		v.dom.State, v.dom.Reason = Running, ""
-		h.tell(EventResumed, v.dom, s.w.at)
+		h.tell(EventResumed, v.dom)
 		return nil
 	})
 }
 
-// Destroy ends a VM.
+// Destroy ends a VM, and a migration of it.
 func (s *Sim) Destroy(_ context.Context, id string) error {
 	return s.change(id, func(h *simHost, v *simVM) error {
-		delete(h.vms, id)
-		h.tell(EventStopped, v.dom, s.w.at)
+		for _, m := range slices.Clone(s.w.moves) {
+			if m.v == v || m.copy == v {
+				s.w.abort(m, errors.New("the VM was destroyed (simulated)"))
+			}
+		}
+		h.remove(id)
+		h.tell(EventStopped, v.dom)
 		return nil
 	})
 }
@@ -148,114 +184,36 @@ func (s *Sim) Destroy(_ context.Context, id string) error {
 func (s *Sim) Progress(_ context.Context, id string) (JobProgress, error) {
 	var p JobProgress
 	err := s.change(id, func(_ *simHost, v *simVM) error {
-		if v.job != nil {
-			p = *v.job
+		switch {
+		case v.move != nil:
+			p = v.move.progress(s.w.at)
+		case v.dom.Incoming:
+			p = JobProgress{Active: true, Kind: incoming}
 		}
 		return nil
 	})
 	return p, err
 }
 
-// AbortJob cancels a migration. No migration is no error.
+// AbortJob cancels a migration whose VM has not been stopped yet. No migration is
+// no error.
 func (s *Sim) AbortJob(_ context.Context, id string) error {
 	return s.change(id, func(_ *simHost, v *simVM) error {
-		if v.cancel != nil {
-			v.cancel()
+		if v.move != nil && !v.move.switching {
+			s.w.abort(v.move, errors.New("aborted (simulated)"))
 		}
 		return nil
 	})
 }
 
-// Migrate copies the VM to the host of r.DestURI (sim://NAME), stops it, and
-// starts it there, or leaves it paused.
-func (s *Sim) Migrate(ctx context.Context, r MigrateRequest) (MigrateResult, error) {
-	to := strings.TrimPrefix(r.DestURI, simScheme)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	bytes, err := s.beginMove(r.ID, to, cancel)
-	if err != nil {
-		return MigrateResult{}, fmt.Errorf("migrate domain %s: %w", r.ID, err)
-	}
-	speed := s.w.BytesPerSecond
-	if limit := r.BandwidthMiBps * (1 << 20); limit > 0 {
-		speed = min(speed, limit)
-	}
-	copyTime := time.Duration(bytes / speed * float64(time.Second))
-	if err := s.w.Sleep(ctx, copyTime); err != nil {
-		return MigrateResult{}, errors.Join(fmt.Errorf("migrate domain %s: aborted: %w", r.ID, err), s.giveUp(r.ID, to))
-	}
-	if err := s.suspend(r.ID); err != nil {
-		return MigrateResult{}, fmt.Errorf("migrate domain %s: %w", r.ID, err)
-	}
-	// From here on nothing is aborted.
-	_ = s.w.Sleep(context.WithoutCancel(ctx), s.w.Switch)
-	if err := s.handOver(r.ID, to, r.Paused); err != nil {
-		return MigrateResult{}, fmt.Errorf("migrate domain %s: %w", r.ID, err)
-	}
-	return MigrateResult{CopyTime: copyTime + s.w.Switch, Blackout: s.w.Switch, Bytes: uint64(bytes)}, nil
-}
-
-// beginMove shows the arriving VM at the destination.
-func (s *Sim) beginMove(id, to string, cancel context.CancelFunc) (bytes float64, err error) {
-	err = s.change(id, func(h *simHost, v *simVM) error {
-		dst, ok := s.w.hosts[to]
-		switch {
-		case !ok || to == h.name:
-			return fmt.Errorf("%w: %q", errNoHost, to)
-		case v.job != nil:
-			return ErrJobActive
+// DirtyRate is how fast the VM writes to its memory, in bytes/s.
+func (s *Sim) DirtyRate(_ context.Context, id string) (rate float64, err error) {
+	err = s.change(id, func(_ *simHost, v *simVM) error {
+		if v.move != nil {
+			return fmt.Errorf("%w: %s", ErrJobActive, outgoing)
 		}
-		bytes = v.dom.MemoryMiB * (1 << 20)
-		v.job, v.cancel = &JobProgress{Active: true, Kind: outgoing, Total: uint64(bytes), Remaining: uint64(bytes)}, cancel
-		arriving := *v
-		arriving.job, arriving.cancel, arriving.used, arriving.waited = nil, nil, 0, 0
-		arriving.dom.State, arriving.dom.Reason, arriving.dom.Incoming = Paused, "migration", true
-		dst.vms[id] = &arriving
-		dst.tell(EventStarted, arriving.dom, s.w.at)
+		rate = v.dirty
 		return nil
 	})
-	return bytes, err
-}
-
-// giveUp undoes beginMove.
-func (s *Sim) giveUp(id, to string) error {
-	return s.change(id, func(_ *simHost, v *simVM) error {
-		v.job, v.cancel = nil, nil
-		if dst := s.w.hosts[to]; dst.vms[id] != nil && dst.vms[id].dom.Incoming {
-			dst.tell(EventStopped, dst.vms[id].dom, s.w.at)
-			delete(dst.vms, id)
-		}
-		return nil
-	})
-}
-
-func (s *Sim) suspend(id string) error {
-	return s.change(id, func(h *simHost, v *simVM) error {
-		v.dom.State, v.dom.Reason = Paused, "migration"
-		h.tell(EventSuspended, v.dom, s.w.at)
-		return nil
-	})
-}
-
-// handOver ends the VM here and completes it there, with its guest's account.
-func (s *Sim) handOver(id, to string, paused bool) error {
-	return s.change(id, func(h *simHost, v *simVM) error {
-		dst := s.w.hosts[to]
-		n := dst.vms[id]
-		if n == nil {
-			return fmt.Errorf("%w at the destination", ErrNoSuchDomain)
-		}
-		n.demanded, n.done, n.lost, n.dom.Incoming = v.demanded, v.done, v.lost, false
-		n.dom.Metadata = v.dom.Metadata
-		if paused {
-			n.dom.Reason = "user"
-			dst.tell(EventSuspended, n.dom, s.w.at)
-		} else {
-			n.dom.State, n.dom.Reason = Running, ""
-			dst.tell(EventResumed, n.dom, s.w.at)
-		}
-		delete(h.vms, id)
-		h.tell(EventStopped, v.dom, s.w.at)
-		return nil
-	})
+	return rate, err
 }

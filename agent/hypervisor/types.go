@@ -119,12 +119,12 @@ type MigrateRequest struct {
 
 // MigrateResult is what a finished migration measured. 0 means not known.
 type MigrateResult struct {
-	CopyTime  time.Duration // start to end, as libvirt counts
-	Blackout  time.Duration // libvirt's downtime: CPUs stopped until the destination was ready
+	CopyTime time.Duration // start to end, as libvirt counts
+	Blackout time.Duration // libvirt's downtime: CPUs stopped until the destination was ready
 	// BlackoutNet is the part of it that went into sending.
 	BlackoutNet time.Duration
-	Bytes     uint64        // memory transferred
-	DirtyRate float64       // bytes/s, last seen
+	Bytes       uint64  // memory transferred
+	DirtyRate   float64 // bytes/s, last seen
 }
 
 // JobProgress is how far a domain's job is.
