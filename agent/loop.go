@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"headroom/agent/handover"
 	"headroom/agent/history"
+	"headroom/agent/hypervisor"
 	"headroom/bpf"
 	"headroom/planner"
 	"headroom/planner/negotiate"
@@ -107,6 +109,9 @@ func (l *loop) take(inv inventory) {
 			l.vms[dom.ID] = v
 			l.a.log.Info("VM taken up", "vm", dom.Name, "id", dom.ID, "pid", dom.PID)
 		}
+		if v.dom.State != hypervisor.Running && dom.State == hypervisor.Running {
+			v.restUntil = time.Now().Add(restAfterMove)
+		}
 		v.dom = dom
 		v.memory, v.hasMem = inv.memory[dom.ID]
 		targets = append(targets, bpf.Target{ID: dom.ID, PID: dom.PID})
@@ -140,6 +145,7 @@ func (l *loop) sample() {
 			l.a.log.Debug("network counters not read", "err", err)
 		}
 	}
+	outgoing := l.a.desk.Holdings().Outgoing
 	steps := 1
 	for i := range l.samples {
 		s := &l.samples[i]
@@ -150,6 +156,7 @@ func (l *loop) sample() {
 		if window := l.a.cfg.Sampling.Window.Duration; l.lastAt > 0 {
 			steps = max(1, int((s.At-l.lastAt+window/2)/window))
 		}
+		v.moving = slices.Contains(outgoing, negotiate.VMID(s.ID))
 		before := v.wait
 		v.observe(s, steps)
 		l.wait += v.wait - before
@@ -209,7 +216,7 @@ func (l *loop) inherit(m model) {
 		l.a.log.Info("inherited model not used; the VM is learned anew", "vm", v.dom.Name, "err", err)
 		return
 	}
-	v.cpu, v.bootUntil = f, time.Time{}
+	v.cpu, v.bootUntil, v.restUntil = f, time.Time{}, time.Now().Add(restAfterMove)
 	l.a.log.Info("model inherited with the VM", "vm", v.dom.Name, "bytes", len(m.state))
 }
 

@@ -29,11 +29,24 @@ type vm struct {
 	// bootUntil is when a VM that has just started counts as booted; its boot
 	// is not demand that comes again.
 	bootUntil time.Time
+	// moving says that the VM is on its way out; restUntil is when one that has
+	// arrived has caught up with what it missed. What is measured meanwhile is
+	// the migration's doing, not the VM's demand.
+	moving    bool
+	restUntil time.Time
 
 	cpu      *predict.Forecaster
 	forecast predict.Forecast
 	hot      []predict.HotSpot
 }
+
+const (
+	// maxGap is how long a forecast stays valid without a sample: a short
+	// migration fits into it.
+	maxGap = 20 * time.Second
+	// restAfterMove is how long a VM that has arrived may catch up.
+	restAfterMove = 3 * time.Second
+)
 
 // shape is the configuration of every VM's forecaster.
 func (a *Agent) shape() predict.Config {
@@ -42,6 +55,7 @@ func (a *Agent) shape() predict.Config {
 	perStep := max(1, int(f.Step.Duration/window))
 	return predict.Config{
 		Sample: window, Step: window * time.Duration(perStep), Horizon: f.Horizon, Warmup: f.Warmup,
+		MaxGap: max(perStep, int(maxGap/window)),
 	}
 }
 
@@ -106,6 +120,10 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 	}
 	for range min(steps-1, maxLost) {
 		v.cpu.Observe(math.NaN())
+	}
+	if v.moving || time.Now().Before(v.restUntil) {
+		v.cpu.Observe(math.NaN())
+		return
 	}
 	v.cpu.Observe(v.now.demand())
 }

@@ -23,14 +23,14 @@ func (n *Node) settings(mode, join string) map[string]string {
 
 		"forecast.step":    `"5s"`,
 		"forecast.horizon": "12",
-		"forecast.warmup":  "20",
-		"forecast.settle":  `"6s"`,
+		"forecast.warmup":  "30",
+		"forecast.settle":  `"10s"`,
 
-		"planner.round":                 `"2s"`,
-		"planner.hold_rounds":           "3",
-		"planner.window_rounds":         "4",
-		"planner.high":                  "0.85",
-		"planner.low":                   "0.70",
+		"planner.round":                 `"1s"`,
+		"planner.hold_rounds":           "4",
+		"planner.window_rounds":         "6",
+		"planner.high":                  "0.90",
+		"planner.low":                   "0.75",
 		"planner.reserve_memory_mib":    "0",
 		"planner.min_gain_core_s":       "0.5",
 		"planner.cooldown":              `"1m"`,
@@ -44,7 +44,7 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"planner.migration_cores":       "0.3",
 		"planner.verdict_after":         `"10s"`,
 
-		"slots.classes": `[{name = "small", vcpu = 0.1, memory_mib = 128}, {name = "medium", vcpu = 0.2, memory_mib = 128}, {name = "large", vcpu = 0.4, memory_mib = 256}]`,
+		"slots.classes": `[{name = "small", vcpu = 0.1, memory_mib = 128}, {name = "medium", vcpu = 0.2, memory_mib = 128}, {name = "large", vcpu = 0.4, memory_mib = 128}, {name = "xlarge", vcpu = 0.6, memory_mib = 256}]`,
 
 		"mesh.cluster":      q(Name),
 		"mesh.name":         q(n.Host.Name()),

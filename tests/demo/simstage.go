@@ -151,14 +151,14 @@ func simConfig(mode string) config.Config {
 	c.Agent.Mode = mode
 	c.Libvirt.URI, c.Libvirt.MigrateURI = "sim", "sim://{host}"
 	c.Mesh.Cluster = "demo"
-	c.Forecast = config.Forecast{Step: config.Of(5 * time.Second), Horizon: 12, Warmup: 20}
+	c.Forecast = config.Forecast{Step: config.Of(5 * time.Second), Horizon: 12, Warmup: 30, Settle: config.Of(0)}
 	p := &c.Planner
-	p.Round, p.Hold, p.Window, p.High, p.Low = config.Of(2*time.Second), 3, 4, 0.85, 0.70
+	p.Round, p.Hold, p.Window, p.High, p.Low = config.Of(time.Second), 4, 6, 0.90, 0.75
 	p.ReserveMemoryMiB, p.MinGain, p.MigrationCores, p.Bandwidth = 0, 0.5, 0.3, 150e6
 	p.Cooldown, p.CooldownCap, p.ReturnAfter = config.Of(time.Minute), config.Of(10*time.Minute), config.Of(3*time.Minute)
 	p.MaxJitter, p.RefusalBackoff, p.MaxDigestAge = config.Of(0), config.Of(6*time.Second), config.Of(30*time.Second)
 	p.BlackoutBase = config.Of(200 * time.Millisecond)
-	c.Slots.Classes = []config.Class{{Name: "small", VCPU: 0.1, MemoryMiB: 128}, {Name: "medium", VCPU: 0.2, MemoryMiB: 128}, {Name: "large", VCPU: 0.4, MemoryMiB: 256}}
+	c.Slots.Classes = []config.Class{{Name: "small", VCPU: 0.1, MemoryMiB: 128}, {Name: "medium", VCPU: 0.2, MemoryMiB: 128}, {Name: "large", VCPU: 0.4, MemoryMiB: 128}, {Name: "xlarge", VCPU: 0.6, MemoryMiB: 256}}
 	return c
 }
 

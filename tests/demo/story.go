@@ -9,21 +9,21 @@ type guest struct {
 	demand string // script, see tests/lab/demand; cores
 }
 
-// The story: three hosts of 0.7 cores. On the first, a web server's demand climbs
+// The story: three hosts of 0.8 cores. On the first, a web server's demand climbs
 // until the host could not serve it together with its neighbours; the other hosts
 // have room for these, and none has room for the web server at what it may come
-// to. Emulation costs a fifth on top: a guest that asks for 0.15 cores uses 0.18.
+// to. Emulation costs a fifth on top: a guest that asks for 0.20 cores uses 0.24.
 const (
 	hosts = 3
-	quota = 0.7 // cores of each host
+	quota = 0.8 // cores of each host
 )
 
 var guests = []guest{
 	{1, "mail", "constant:0.05"},
 	{2, "wiki", "constant:0.06"},
-	{0, "db", "constant:0.15"},
-	{0, "cache", "constant:0.12"},
-	{0, "web", "ramp:0.10,0.45,40s,30s"},
+	{0, "db", "constant:0.20"},
+	{0, "cache", "constant:0.14"},
+	{0, "web", "ramp:0.10,0.50,40s,30s"},
 }
 
 // runTime is how long each telling lasts, from the last guest's start: 40 s in
