@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -58,4 +59,18 @@ func (a *authority) identityOf(id HostID, cluster string) *identity {
 		a.t.Fatal(err)
 	}
 	return got
+}
+
+// replace puts another folder's certificate and key in place of a host's.
+func (a *authority) replace(id HostID, from string) {
+	a.t.Helper()
+	for _, name := range []string{HostCertName, HostKeyName} {
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(a.host(id), name), b, 0o600)
+		}
+		if err != nil {
+			a.t.Fatal(err)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,13 +65,41 @@ func (c *rpcClients) get(to HostID, addr string) (*http.Client, error) {
 		// A peer answers itself, and sends nobody elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			TLSClientConfig: c.identity.clientTLS(to), TLSHandshakeTimeout: callTimeout, DialContext: c.dial,
+			DialTLSContext:  c.dialTLS(c.identity.clientTLS(to)),
 			MaxConnsPerHost: 4, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
 			DisableCompression: true, MaxResponseHeaderBytes: 8 << 10,
 		},
 	}}
 	c.byHost[to] = p
 	return p.http, nil
+}
+
+// connLife is the longest life of a connection, after which both ends prove
+// themselves anew.
+const connLife = time.Hour
+
+// dialTLS connects and ends the connection when the peer's certificate does.
+func (c *rpcClients) dialTLS(conf *tls.Config) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		raw, err := c.dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		conn := tls.Client(raw, conf)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		end := time.Now().Add(connLife)
+		if until := conn.ConnectionState().PeerCertificates[0].NotAfter; until.Before(end) {
+			end = until
+		}
+		if err := conn.SetDeadline(end); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		return conn, nil
+	}
 }
 
 // close waits for the calls under way, whose context has ended.

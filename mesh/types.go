@@ -141,7 +141,8 @@ type Stats struct {
 	DigestsSent, DigestsHeld uint64
 	NewsSent, NewsHeld       uint64
 	// BudgetPerSecond is the cluster's budget of digests per second, of which a
-	// quarter is used; MinInterval is what that leaves for each host.
+	// quarter is used; MinInterval is what that leaves for each host, to which up
+	// to a quarter is added at random.
 	BudgetPerSecond float64
 	MinInterval     time.Duration
 	DroppedEvents   uint64 // that slow subscribers lost
