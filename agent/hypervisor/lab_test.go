@@ -153,6 +153,11 @@ func pausedCopy(t *testing.T, l *lab.Lab, d []*hypervisor.Libvirt, id string) {
 	if err := d[0].SetAutostart(t.Context(), id, true); err != nil {
 		t.Fatal(err)
 	}
+	for _, which := range []string{"--inactive", "--security-info"} { // the definition, and the running VM
+		if text, err := l.Host(0).Virsh(t.Context(), "dumpxml", which, id); err != nil || !strings.Contains(text, "l-1") {
+			t.Errorf("dumpxml %s lacks the metadata (%v): %s", which, err, text)
+		}
+	}
 	begun := time.Now()
 	r, err := d[0].Migrate(t.Context(), hypervisor.MigrateRequest{ID: id, DestURI: l.Host(1).URI(), Live: true, Paused: true})
 	if err != nil {
