@@ -113,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("history", func(ctx context.Context) error { a.o.Store.Run(ctx); return nil })
 	run("hand-over", a.desk.Run)
 	run("inventory", func(ctx context.Context) error { return a.takeInventory(ctx, inventories) })
+	run("event handlers", a.runHandlers)
 	run("loop", func(ctx context.Context) error { return a.loop(ctx, inventories) })
 	if a.o.Mesh != nil {
 		a.handlePeers()

@@ -138,7 +138,7 @@ func openSampler(_ context.Context, o *opener, opts *Options) error {
 
 func openDriver(ctx context.Context, o *opener, opts *Options) error {
 	driver, err := hypervisor.Open(ctx, hypervisor.Options{URI: opts.Config.Libvirt.URI,
-		Timeout: opts.Config.Libvirt.Timeout.Duration, Logger: opts.Logger.With("part", "hypervisor")})
+		Timeout: opts.Config.Libvirt.Timeout.Duration, SharedPaths: opts.Config.Libvirt.SharedPaths, Logger: opts.Logger.With("part", "hypervisor")})
 	if err != nil {
 		return fmt.Errorf("open the hypervisor: %w", err)
 	}

@@ -136,9 +136,9 @@ func (k *checker) libvirt(l Libvirt) {
 		k.bad("libvirt.migrate_uri", fmt.Sprintf("%q names no peer", l.MigrateURI),
 			`give a URI with {host} in it, such as "qemu+tls://{host}/system"`)
 	}
-	if l.MigrateListen != "" {
-		if _, err := netip.ParseAddr(l.MigrateListen); err != nil {
-			k.bad("libvirt.migrate_listen", fmt.Sprintf("%q is not an IP address", l.MigrateListen), "give one, or leave it empty")
+	for i, path := range l.SharedPaths {
+		if !filepath.IsAbs(path) {
+			k.bad(fmt.Sprintf("libvirt.shared_paths[%d]", i), fmt.Sprintf("%q is not an absolute path", path), "give the folder as disks name it")
 		}
 	}
 	if l.MachineCgroup == "" || strings.HasPrefix(l.MachineCgroup, "/sys/") || slices.Contains(strings.Split(l.MachineCgroup, "/"), "..") {

@@ -40,7 +40,7 @@ type Libvirt struct {
 	URI           string   `toml:"uri"`            // a libvirt URI, or "sim" for the simulated driver. Default qemu:///system
 	Timeout       Duration `toml:"timeout"`        // per call; 100ms..1m. Default 5s
 	MigrateURI    string   `toml:"migrate_uri"`    // URI under which a peer's libvirtd is reached, {host} is replaced. Default qemu+tls://{host}/system
-	MigrateListen string   `toml:"migrate_listen"` // address on which this host receives migration data; "" = libvirt's own choice. Default ""
+	SharedPaths   []string `toml:"shared_paths"`   // folders that are the same on every host, beside NFS and its like: VMs with disks there may move. Default none
 	MachineCgroup string   `toml:"machine_cgroup"` // cgroup that holds the VMs, below the cgroup root; its quotas bound the capacity. Default machine.slice
 }
 

@@ -21,6 +21,7 @@ func Default() Config {
 			URI:           "qemu:///system",
 			Timeout:       Of(5 * time.Second),
 			MigrateURI:    "qemu+tls://{host}/system",
+			SharedPaths:   []string{},
 			MachineCgroup: "machine.slice",
 		},
 		Sampling: Sampling{Window: Of(time.Second), Tiers: []string{"syscall", "iter", "procfs"}, MaxVMs: 512},
