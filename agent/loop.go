@@ -134,7 +134,7 @@ func (l *loop) sample() {
 	l.samples, l.err = l.a.o.Sampler.Sample(l.samples[:0])
 	if l.err != nil {
 		for _, v := range l.vms {
-			v.now, v.why = unknownRates(), "sampling failed: "+l.err.Error()
+			v.now, v.demand, v.why = unknownRates(), math.NaN(), "sampling failed: "+l.err.Error()
 			v.cpu.Observe(math.NaN())
 		}
 		return
@@ -145,16 +145,33 @@ func (l *loop) sample() {
 			l.a.log.Debug("network counters not read", "err", err)
 		}
 	}
+	steps := l.observeAll(now)
+	hostFull := full(l.used(), l.inv.host.CPU.Cores)
+	for i := range l.samples {
+		if v := l.vms[l.samples[i].ID]; v != nil {
+			v.learn(now, steps, hostFull)
+		}
+	}
+}
+
+// observeAll hands the samples to their VMs and returns how many windows they
+// span.
+func (l *loop) observeAll(now time.Time) (steps int) {
+	steps = 1
+	if len(l.samples) == 0 {
+		return steps
+	}
+	at := l.samples[0].At
+	if window := l.a.cfg.Sampling.Window.Duration; l.lastAt > 0 {
+		steps = max(1, int((at-l.lastAt+window/2)/window))
+	}
+	l.lastAt = at
 	outgoing := l.a.desk.Holdings().Outgoing
-	steps := 1
 	for i := range l.samples {
 		s := &l.samples[i]
 		v := l.vms[s.ID]
 		if v == nil {
 			continue
-		}
-		if window := l.a.cfg.Sampling.Window.Duration; l.lastAt > 0 {
-			steps = max(1, int((s.At-l.lastAt+window/2)/window))
 		}
 		v.moving = slices.Contains(outgoing, negotiate.VMID(s.ID))
 		before := v.wait
@@ -163,9 +180,18 @@ func (l *loop) sample() {
 		v.tap(l.taps, s.At)
 		l.keep(now, v)
 	}
-	if len(l.samples) > 0 {
-		l.lastAt = l.samples[0].At
+	return steps
+}
+
+// used is the CPU that all VMs used in the last window, in cores.
+func (l *loop) used() float64 {
+	sum := 0.0
+	for _, v := range l.vms {
+		if !math.IsNaN(v.now.used) {
+			sum += v.now.used
+		}
 	}
+	return sum
 }
 
 // keep writes the VM's values to the history.

@@ -20,8 +20,30 @@ func unknownRates() rates {
 	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n}
 }
 
-// demand is what the VM would have used if nothing had held it back.
-func (r rates) demand() float64 { return r.used + r.waited }
+// Between these shares of what there is, a wait turns from latency into demand.
+const (
+	idleShare = 0.85
+	fullShare = 0.95
+)
+
+// full says how far a thing used so is used up: 0 up to idleShare, 1 from
+// fullShare on.
+func full(used, of float64) float64 {
+	if !(of > 0) {
+		return 0
+	}
+	return min(1, max(0, (used/of-idleShare)/(fullShare-idleShare)))
+}
+
+// demand is what the VM would have used if nothing had held it back. Waiting is
+// demand only as far as there was nothing left to serve it: on a host with idle
+// capacity (hostFull 0) a wait of a few milliseconds is latency, the work is done
+// within the same window all the same, and counting the wait would ask for a core
+// that nobody wants. It counts fully when the host is used up, or when the VM's
+// own virtual CPUs never rest.
+func (r rates) demand(vcpus int, hostFull float64) float64 {
+	return r.used + r.waited*max(hostFull, full(r.used+r.waited, float64(vcpus)))
+}
 
 // between derives rates from two samples of the same process; ok is false when
 // they cannot be compared.

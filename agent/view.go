@@ -125,7 +125,7 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		p.Unmovable = v.dom.Why
 	}
 	if p.Measured {
-		p.NowCPU, p.NowWait = planner.Cores(v.now.demand()), planner.Cores(v.now.waited)
+		p.NowCPU, p.NowWait = planner.Cores(v.demand), planner.Cores(v.now.waited)
 	}
 	if v.sample.RSS > 0 {
 		p.Resident = min(p.Memory, planner.MiB(float64(v.sample.RSS)/(1<<20)))

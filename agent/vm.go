@@ -22,7 +22,8 @@ type vm struct {
 	linksAt time.Duration
 	linked  bool
 
-	now  rates
+	now    rates
+	demand float64 // cores; NaN when not known
 	why  string  // why not measured
 	wait float64 // core-seconds waited since the agent saw the VM
 
@@ -62,7 +63,7 @@ func (a *Agent) shape() predict.Config {
 // newVM takes up a domain, with what was learned of it before: by this agent
 // before its restart, or by the host that the VM came from.
 func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
-	v := &vm{dom: dom, now: unknownRates(), why: "no sample yet"}
+	v := &vm{dom: dom, now: unknownRates(), demand: math.NaN(), why: "no sample yet"}
 	f, err := predict.New(l.a.shape())
 	if err != nil {
 		return nil, fmt.Errorf("forecaster: %w", err)
@@ -94,7 +95,7 @@ func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
 func modelBlob(vm string) string { return "model/cpu/" + vm }
 
 // observe takes one sample of the VM; steps is how many windows passed since
-// the last one, the lost ones being missing, not zero.
+// the last one. learn follows, once all VMs are observed.
 func (v *vm) observe(s *bpf.Sample, steps int) {
 	r, ok := between(&v.sample, s)
 	fresh := !v.sampled
@@ -102,14 +103,10 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 	switch {
 	case !s.Valid:
 		v.now, v.why = unknownRates(), s.Reason
-	case time.Now().Before(v.bootUntil):
-		v.now, v.why = unknownRates(), "it has just started: its boot is not learned from"
-		return
 	case v.dom.State != hypervisor.Running:
 		v.now, v.why = unknownRates(), "not running: "+string(v.dom.State)
 	case fresh:
-		v.why = "one sample so far"
-		return
+		v.now, v.why = unknownRates(), "one sample so far"
 	case !ok && !s.Has(bpf.SignalWait):
 		v.now, v.why = r, "run-queue wait is not known, and demand without it is censored"
 	case !ok:
@@ -118,14 +115,25 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 		v.now, v.why = r, ""
 		v.wait += r.waited * float64(steps)
 	}
+}
+
+// learn feeds the forecaster with the demand of the last window, on a host that
+// was used up to hostFull (0..1). Lost windows are missing, not zero, and so is
+// what was measured during a boot or a migration.
+func (v *vm) learn(now time.Time, steps int, hostFull float64) {
+	v.demand = v.now.demand(v.dom.VCPUs, hostFull)
+	if now.Before(v.bootUntil) {
+		v.why = "it has just started: its boot is not learned from"
+		return
+	}
 	for range min(steps-1, maxLost) {
 		v.cpu.Observe(math.NaN())
 	}
-	if v.moving || time.Now().Before(v.restUntil) {
+	if v.moving || v.why != "" || now.Before(v.restUntil) {
 		v.cpu.Observe(math.NaN())
 		return
 	}
-	v.cpu.Observe(v.now.demand())
+	v.cpu.Observe(v.demand)
 }
 
 // maxLost bounds the missing samples that one long stall is written as.
