@@ -20,29 +20,43 @@ func unknownRates() rates {
 	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n}
 }
 
-// Between these shares of what there is, a wait turns from latency into demand.
+// Between these shares of what there is, it counts as used up more and more.
 const (
 	idleShare = 0.85
 	fullShare = 0.95
 )
 
-// full says how far a thing used so is used up: 0 up to idleShare, 1 from
-// fullShare on.
+// Between these shares of its runnable time spent waiting, a VM on a full host
+// counts as starved more and more.
+const (
+	servedShare  = 0.5
+	starvedShare = 0.75
+)
+
+// ramp is 0 up to from, 1 from to on, and linear between.
+func ramp(v, from, to float64) float64 { return min(1, max(0, (v-from)/(to-from))) }
+
+// full says how far a thing used so is used up.
 func full(used, of float64) float64 {
 	if !(of > 0) {
 		return 0
 	}
-	return min(1, max(0, (used/of-idleShare)/(fullShare-idleShare)))
+	return ramp(used/of, idleShare, fullShare)
 }
 
-// demand is what the VM would have used if nothing had held it back. Waiting is
-// demand only as far as there was nothing left to serve it: on a host with idle
-// capacity (hostFull 0) a wait of a few milliseconds is latency, the work is done
-// within the same window all the same, and counting the wait would ask for a core
-// that nobody wants. It counts fully when the host is used up, or when the VM's
-// own virtual CPUs never rest.
+// demand is what the VM would have used if nothing had held it back. Not every
+// wait is demand: work that waits for some milliseconds and is done within the
+// same window was late, not unserved, and counting its wait would ask for a core
+// that nobody wants. A wait counts as far as the VM's virtual CPUs never rest, so
+// that work piles up; or as far as the host (hostFull, 0..1) is used up and the
+// VM waits more than it runs, which shows a VM with idle virtual CPUs starved too.
 func (r rates) demand(vcpus int, hostFull float64) float64 {
-	return r.used + r.waited*max(hostFull, full(r.used+r.waited, float64(vcpus)))
+	runnable := r.used + r.waited
+	if !(runnable > 0) {
+		return runnable // 0, or not known
+	}
+	starved := hostFull * ramp(r.waited/runnable, servedShare, starvedShare)
+	return r.used + r.waited*max(full(runnable, float64(vcpus)), starved)
 }
 
 // between derives rates from two samples of the same process; ok is false when

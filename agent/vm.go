@@ -24,8 +24,8 @@ type vm struct {
 
 	now    rates
 	demand float64 // cores; NaN when not known
-	why  string  // why not measured
-	wait float64 // core-seconds waited since the agent saw the VM
+	why    string  // why not measured
+	wait   float64 // core-seconds waited since the agent saw the VM
 
 	// bootUntil is when a VM that has just started counts as booted; its boot
 	// is not demand that comes again.

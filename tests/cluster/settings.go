@@ -24,7 +24,7 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"forecast.step":    `"5s"`,
 		"forecast.horizon": "12",
 		"forecast.warmup":  "30",
-		"forecast.settle":  `"10s"`,
+		"forecast.settle":  `"8s"`,
 
 		"planner.round":                 `"1s"`,
 		"planner.hold_rounds":           "4",
