@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -38,12 +39,26 @@ func up(name *string) *cobra.Command {
 }
 
 func down(name *string) *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	c := &cobra.Command{
 		Use:   "down",
 		Short: "Remove every trace of a lab",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return lab.Down(c.Context(), *name)
+			names := []string{*name}
+			if all {
+				var err error
+				if names, err = lab.List(); err != nil {
+					return err
+				}
+			}
+			var errs []error
+			for _, n := range names {
+				errs = append(errs, lab.Down(c.Context(), n))
+			}
+			return errors.Join(errs...)
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "remove every lab of this machine, also what a killed demo or test left")
+	return c
 }
