@@ -84,5 +84,20 @@ func (a *Agent) look(ctx context.Context) inventory {
 	// Balloon statistics are wanted and not needed: a hung domain must not make
 	// the host unmeasured.
 	inv.memory, _ = a.o.Driver.Memory(ctx)
+	a.followMoves(ctx)
 	return inv
+}
+
+// followMoves notes how far the copies of leaving VMs are, for the operator. A
+// copy that has just ended has no progress any more.
+func (a *Agent) followMoves(ctx context.Context) {
+	for _, id := range a.desk.Holdings().Outgoing {
+		p, err := a.o.Driver.Progress(ctx, string(id))
+		if err != nil || !p.Active {
+			continue
+		}
+		if percent, ok := p.Percent(); ok {
+			a.moves.progress(string(id), percent)
+		}
+	}
 }

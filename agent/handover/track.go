@@ -65,7 +65,6 @@ type track struct {
 	began, granted, started, done, onward time.Duration // moments of the desk's clock; 0: not yet
 	stoppedAt                             time.Duration
 	result                                hypervisor.MigrateResult
-	closed                                bool
 }
 
 // noteMessage takes the moments of the negotiation from its messages.

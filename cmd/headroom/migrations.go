@@ -36,8 +36,11 @@ func migrationsTable(w *tabwriter.Writer, list []api.Migration) {
 	row(w, "TIME", "VM", "FROM", "TO", "ROLE", "ATTEMPT", "STATE", "COPY", "BLACKOUT", "LEAD", "CAUSE", "REASON")
 	for _, m := range list {
 		state := m.Phase
-		if m.Outcome != "" {
+		switch {
+		case m.Outcome != "":
 			state = m.Outcome
+		case m.ProgressPercent != nil:
+			state += opt(m.ProgressPercent, " %.0f %%")
 		}
 		row(w, clock(m.Started), m.VMName, m.From, m.To, m.Role, itoa(int(m.Attempt)), state,
 			opt(m.CopyS, "%.2fs"), opt(m.BlackoutMS, "%.0fms"), opt(m.LeadS, "%.1fs"), m.Cause, dash(m.Reason))
