@@ -10,7 +10,7 @@ BIN   := bin/headroom
 
 export GOFLAGS := -tags=$(TAGS)
 
-.PHONY: all build deps test unit lab-test demo bench lint fmt tidy generate verify-generate \
+.PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
         lab-up lab-down fuzz clean install
 
 all: build
@@ -22,16 +22,22 @@ build: ## build bin/headroom and bin/lab
 	$(GO) build -o $(BIN) ./cmd/headroom
 	$(GO) build -o bin/lab ./tests/lab/cmd/lab
 
-# What a developer needs before pushing. Packages run one after the other: the
-# lab and the accuracy tests measure CPU time, and must not share the machine
-# with each other.
+# What a developer needs before pushing. The race detector runs where goroutines
+# are; the pure folders have none. Packages that measure CPU time (eBPF, lab, end
+# to end) run one after the other, so as not to share the machine with each other.
+PURE     := ./predict/... ./planner/... ./tests/model/... ./tests/hygiene/...
+PARALLEL := ./mesh/... ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/...
+MEASURED := ./bpf/... ./tests/lab/... ./tests/e2e/...
+
 test: deps build ## all tests: units, properties, simulations, real eBPF, the lab end to end
 	$(GO) vet ./...
-	$(GO) test -race -shuffle=on -timeout 20m $$($(GO) list ./... | grep -v -e /tests/lab -e /tests/e2e -e headroom/bpf)
-	$(GO) test -p 1 -shuffle=on -timeout 20m ./bpf/... ./tests/lab/... ./tests/e2e/...
+	$(GO) test -shuffle=on -timeout 15m $(PURE)
+	$(GO) test -race -shuffle=on -timeout 15m $(PARALLEL)
+	$(GO) test -p 1 -shuffle=on -timeout 25m $(MEASURED)
 
 unit: ## the tests that need no root
-	$(GO) test -race -shuffle=on ./predict/... ./planner/... ./mesh/... ./agent/... ./cmd/... ./tests/hygiene/...
+	$(GO) test -shuffle=on $(PURE)
+	$(GO) test -race -shuffle=on $(PARALLEL)
 
 demo: deps ## three real hypervisors: contention foreseen, a VM moved before it comes
 	@$(GO) build -o $(BIN) ./cmd/headroom
