@@ -188,6 +188,57 @@ func TestNewsReachEverybody(t *testing.T) {
 	})
 }
 
+// TestLongQueueHoldsDigests: what others caused makes this host wait, too.
+func TestLongQueueHoldsDigests(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		all := w.startAll(2)
+		for i := range maxQueue + 1 {
+			if err := all[0].serf.UserEvent("flood", fmt.Append(nil, i), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sent, err := all[0].PublishDigest(Digest{ValidFor: time.Minute}); sent || err != nil {
+			t.Errorf("sent=%v, %v, with %d messages in the queue", sent, err, all[0].Stats().QueueDepth)
+		}
+		time.Sleep(10 * time.Second)
+		if sent, err := all[0].PublishDigest(Digest{ValidFor: time.Minute}); !sent || err != nil {
+			t.Errorf("sent=%v, %v, with %d messages in the queue", sent, err, all[0].Stats().QueueDepth)
+		}
+		if s := all[0].Stats(); s.DigestsSent != 1 || s.DigestsHeld != 1 {
+			t.Errorf("%d sent, %d held", s.DigestsSent, s.DigestsHeld)
+		}
+		stopAll(t, all...)
+	})
+}
+
+// TestNewcomerHearsNoOldNews, which its operator would take for new.
+func TestNewcomerHearsNoOldNews(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		all := w.startAll(3)
+		if err := all[0].Announce(News{Kind: "old"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		all = append(all, w.start(4, nil))
+		events, _ := all[3].Subscribe(64)
+		time.Sleep(2 * time.Minute)
+		if err := all[0].Announce(News{Kind: "new"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		var got []string
+		for len(events) > 0 {
+			if e := <-events; e.News != nil {
+				got = append(got, e.News.Kind)
+			}
+		}
+		if diff := cmp.Diff([]string{"new"}, got); diff != "" {
+			t.Errorf("news (-want +got):\n%s", diff)
+		}
+		stopAll(t, all...)
+	})
+}
+
 // TestLateDigests: gossip repeats and reorders.
 func TestLateDigests(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

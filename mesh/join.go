@@ -75,7 +75,7 @@ func (m *Mesh) joinMissing(ctx context.Context, addrs []string) bool {
 			continue
 		}
 		// It may have brought the other addresses.
-		alive, others = m.aliveAddrs()
+		alive, _ = m.aliveAddrs()
 		others = true
 	}
 	if others {

@@ -6,11 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestSlowCallersHoldUpNobody: more callers than there are places dribble their
@@ -181,5 +186,47 @@ func TestCertificateIsRenewedWithoutRestart(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		stopAll(t, all...)
+	})
+}
+
+// TestCallerExpiresOnKeptConnection: the handshake is long past, the certificate
+// is not good any more.
+func TestCallerExpiresOnKeptConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		m := w.start(1, func(c *Config) { c.Join = nil })
+		m.Handle("echo", func(_ context.Context, _ HostID, b []byte) ([]byte, error) { return b, nil })
+		w.certs.issue(w.certs.dir+"/dying", "caller", time.Now().Add(-hostLife+30*time.Second))
+		pair, err := tls.LoadX509KeyPair(w.certs.dir+"/dying/"+HostCertName, w.certs.dir+"/dying/"+HostKeyName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dials := 0
+		tr := &http.Transport{
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}},
+			DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				dials++
+				return w.dial(ctx, ipOf(2), addr)
+			},
+		}
+		var got []int
+		for range 5 {
+			resp, err := tr.RoundTrip(httptest.NewRequest("POST", "https://"+m.rpc.addr+"/rpc/v1/echo", strings.NewReader("x")))
+			if err != nil {
+				got = append(got, 0)
+			} else {
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				got = append(got, resp.StatusCode)
+			}
+			if len(got) == 4 && dials != 1 {
+				t.Errorf("%d connections before the refusal, want one", dials)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if diff := cmp.Diff([]int{200, 200, 200, 403, 0}, got); diff != "" || m.Stats().Refused["rpc_expired"] == 0 {
+			t.Errorf("answers (-want +got):\n%s%v", diff, m.Stats().Refused)
+		}
+		tr.CloseIdleConnections()
+		stopAll(t, m)
 	})
 }

@@ -57,6 +57,7 @@ func stranger(t *testing.T, conf *tls.Config) *http.Client {
 }
 
 func TestRPCOverLoopback(t *testing.T) {
+	t.Parallel() // it waits for real time
 	certs := newAuthority(t, "lab")
 	a, b := pair(t, certs)
 	b.Handle("echo", func(_ context.Context, from HostID, body []byte) ([]byte, error) {
@@ -98,6 +99,7 @@ func TestRPCOverLoopback(t *testing.T) {
 }
 
 func TestRPCRefusesStrangers(t *testing.T) {
+	t.Parallel() // it waits for real time
 	certs := newAuthority(t, "lab")
 	a, b := pair(t, certs)
 	b.Handle("echo", func(context.Context, HostID, []byte) ([]byte, error) {
@@ -154,6 +156,7 @@ func TestRPCRefusesStrangers(t *testing.T) {
 
 // TestCallerKnowsWhy: each wrong certificate has its error at the caller.
 func TestCallerKnowsWhy(t *testing.T) {
+	t.Parallel() // it waits for real time
 	certs, foreign := newAuthority(t, "lab"), newAuthority(t, "lab")
 	a, b := pair(t, certs)
 	b.Handle("echo", func(_ context.Context, from HostID, _ []byte) ([]byte, error) { return []byte(from), nil })
@@ -245,6 +248,7 @@ func TestOwnCertificateRefused(t *testing.T) {
 }
 
 func TestOversizedAndBrokenRequests(t *testing.T) {
+	t.Parallel() // it waits for real time
 	certs := newAuthority(t, "lab")
 	_, b := pair(t, certs)
 	b.Handle("echo", func(_ context.Context, _ HostID, body []byte) ([]byte, error) { return body, nil })
