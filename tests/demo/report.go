@@ -71,7 +71,7 @@ func table(out io.Writer, without, with figures, simulated bool) error {
 	if with.leadS != nil {
 		lead = n(*with.leadS, "s")
 	}
-	row("move over before predicted contention by", "-", lead)
+	row("first move over before predicted contention by", "-", lead)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}

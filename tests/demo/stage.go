@@ -244,7 +244,9 @@ func (d *director) count(ctx context.Context, f *figures) error {
 	return nil
 }
 
-// add counts one ended attempt; the figures of several moves are the worst ones.
+// add counts one ended attempt. Of several moves copy time and blackout are the
+// longest ones; the lead is the first move's, which answers the contention that
+// was foreseen first.
 func (f *figures) add(m api.Migration) {
 	if m.Outcome != "moved" {
 		if m.Outcome != "refused" {
@@ -253,14 +255,18 @@ func (f *figures) add(m api.Migration) {
 		return
 	}
 	f.migrations++
-	f.moved = strings.TrimPrefix(f.moved+", "+m.VMName+" to "+m.To, ", ")
+	text := m.VMName + " to " + m.To
+	if m.LeadS != nil {
+		text += fmt.Sprintf(", lead %.1f s", *m.LeadS)
+	}
+	f.moved = strings.TrimSuffix(text+"; "+f.moved, "; ")
 	if m.CopyS != nil {
 		f.copyS = max(f.copyS, *m.CopyS)
 	}
 	if m.BlackoutMS != nil {
 		f.blackoutMS = max(f.blackoutMS, *m.BlackoutMS)
 	}
-	if m.LeadS != nil && (f.leadS == nil || *m.LeadS < *f.leadS) {
-		f.leadS = m.LeadS
+	if f.firstMove.IsZero() || m.Started.Before(f.firstMove) {
+		f.firstMove, f.leadS = m.Started, m.LeadS
 	}
 }
