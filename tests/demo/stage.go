@@ -266,7 +266,7 @@ func (f *figures) add(m api.Migration) {
 	if m.BlackoutMS != nil {
 		f.blackoutMS = max(f.blackoutMS, *m.BlackoutMS)
 	}
-	if f.firstMove.IsZero() || m.Started.Before(f.firstMove) {
+	if m.LeadS != nil && (f.firstMove.IsZero() || m.Started.Before(f.firstMove)) {
 		f.firstMove, f.leadS = m.Started, m.LeadS
 	}
 }
