@@ -16,7 +16,7 @@ import (
 
 // quota is the CPU of each host's VMs, in cores: three hosts and their agents fit
 // on two cores.
-const quota = 0.5
+const quota = 0.8
 
 // shared is the cluster that the tests share; nil where no lab can be had.
 var (

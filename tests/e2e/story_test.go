@@ -13,13 +13,14 @@ import (
 // wait.
 func TestMovesBeforeContention(t *testing.T) {
 	c := need(t, "auto", nil)
-	create(t, c, 1, lab.VMOptions{Name: "mail", Demand: "constant:0.10"})
-	create(t, c, 2, lab.VMOptions{Name: "wiki", Demand: "constant:0.12"})
+	create(t, c, 1, lab.VMOptions{Name: "mail", Demand: "constant:0.05"})
+	create(t, c, 2, lab.VMOptions{Name: "wiki", Demand: "constant:0.06"})
 	create(t, c, 0,
-		lab.VMOptions{Name: "db", Demand: "constant:0.12"},
-		lab.VMOptions{Name: "web", Demand: "ramp:0.10,0.45,25s,40s"})
+		lab.VMOptions{Name: "db", Demand: "constant:0.20"},
+		lab.VMOptions{Name: "cache", Demand: "constant:0.14"},
+		lab.VMOptions{Name: "web", Demand: "ramp:0.08,0.56,36s,42s"})
 	var moved api.Migration
-	eventually(t, 80*time.Second, "a VM leaves h0", func() bool {
+	eventually(t, 90*time.Second, "a VM leaves h0", func() bool {
 		list, err := c.Nodes[0].Client.Migrations(t.Context(), api.Query{Limit: 10})
 		if err != nil {
 			t.Fatal(err)
