@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"headroom/predict"
+)
+
+func toJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestContentionIn(t *testing.T) {
+	f := predict.Forecast{Step: 5 * time.Second, Steps: []predict.Quantiles{
+		{0.1, 0.2, 0.3, 0.3, 0.4}, {0.4, 0.5, 0.6, 0.7, 0.8}, {0.9, 1, 1.1, 1.2, 1.3},
+	}}
+	for _, c := range []struct {
+		usable, p, want float64 // want -1: none
+	}{{0.7, 0.5, 10}, {0.55, 0.15, 5}, {2, 0.1, -1}, {0.05, 0.5, 0}} {
+		got := contentionIn(f, c.usable, c.p)
+		switch {
+		case got == nil && c.want >= 0, got != nil && *got != c.want:
+			t.Errorf("usable %v, probability %v: %v, want %v", c.usable, c.p, deref(got), c.want)
+		}
+	}
+}
+
+func deref(v *float64) float64 {
+	if v == nil {
+		return -1
+	}
+	return *v
+}
+
+func TestBoundKeepsTheUnknownUnknown(t *testing.T) {
+	q := predict.Quantiles{0.5, 0.8, 1.5, 2, 3}
+	bound(&q, 1.1)
+	if want := (predict.Quantiles{0.5, 0.8, 1.1, 1.1, 1.1}); q != want {
+		t.Errorf("bound: %v, want %v", q, want)
+	}
+	var f predict.Forecast
+	if f.Peak.Known() {
+		bound(&f.Peak, 1)
+	}
+}
