@@ -18,7 +18,7 @@ func TestClusterSeesJoinLeaveAndFailure(t *testing.T) {
 			if err := all[n-1].Close(); err != nil {
 				t.Fatal(err)
 			}
-			w.await(5*time.Second, "the leaver is seen as left", func() bool { return member(t, all[0], idOf(n)).Status == StatusLeft })
+			w.await(pushPull, "the leaver is seen as left", func() bool { return member(t, all[0], idOf(n)).Status == StatusLeft })
 
 			w.hosts[ipOf(n-1)].unplug() // a crash: it says nothing
 			took := w.await(30*time.Second, "the crashed is seen as failed", func() bool { return member(t, all[0], idOf(n-1)).Status == StatusFailed })
@@ -41,12 +41,17 @@ func TestClusterSeesJoinLeaveAndFailure(t *testing.T) {
 func TestStableNeedsQuietAndLittleChurn(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		all := w.startAll(5)
-		if ok, why := all[0].Stable(); ok || !strings.Contains(why, "membership changed") {
-			t.Errorf("stable right after joining: %v %q", ok, why)
+		w.await(2*time.Minute, "stable after joining", func() bool { ok, _ := all[0].Stable(); return ok })
+		if err := all[4].Close(); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(10*time.Second + time.Second)
-		if ok, why := all[0].Stable(); ok || !strings.Contains(why, "5 of 5 members came or went") {
-			t.Errorf("stable although everybody came within the window: %v %q", ok, why)
+		w.await(pushPull, "the leaver is seen as left", func() bool { return member(t, all[0], idOf(5)).Status == StatusLeft })
+		if ok, why := all[0].Stable(); ok || !strings.Contains(why, "membership changed") {
+			t.Errorf("stable right after a member left: %v %q", ok, why)
+		}
+		time.Sleep(11 * time.Second)
+		if ok, why := all[0].Stable(); ok || !strings.Contains(why, "1 of 5 members came or went") {
+			t.Errorf("stable although a fifth left within the window: %v %q", ok, why)
 		}
 		time.Sleep(20 * time.Second)
 		if ok, why := all[0].Stable(); !ok {
@@ -59,8 +64,8 @@ func TestStableNeedsQuietAndLittleChurn(t *testing.T) {
 		if err := all[1].SetTags(Tags{Draining: true}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
-		if got := member(t, all[0], idOf(2)).Tags; !got.Draining || got.Name != "h2" || got.RPCAddr == "" || got.Version != ProtocolVersion {
+		w.await(pushPull, "the tags arrive", func() bool { return member(t, all[0], idOf(2)).Tags.Draining })
+		if got := member(t, all[0], idOf(2)).Tags; got.Name != "h2" || got.RPCAddr == "" || got.Version != ProtocolVersion {
 			t.Errorf("tags at a peer: %+v", got)
 		}
 		if ok, why := all[0].Stable(); !ok {
