@@ -24,6 +24,8 @@ func TestClusterSeesJoinLeaveAndFailure(t *testing.T) {
 			took := w.await(30*time.Second, "the crashed is seen as failed", func() bool { return member(t, all[0], idOf(n-1)).Status == StatusFailed })
 			t.Logf("%d hosts: crash seen after %v", n, took)
 
+			// Serf changes the member's state before it tells of it.
+			w.await(10*time.Second, "both events are told", func() bool { return len(events) >= 2 })
 			var got []string
 			for len(events) > 0 {
 				e := <-events
