@@ -26,10 +26,6 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"forecast.warmup":  "30",
 		"forecast.settle":  `"8s"`,
 
-		// A fifth is enough to speak of contention that is predicted: the
-		// planner acts at a tenth.
-		"planner.contention_probability": "0.2",
-
 		"planner.round":                 `"1s"`,
 		"planner.hold_rounds":           "4",
 		"planner.window_rounds":         "6",

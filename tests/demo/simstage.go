@@ -157,7 +157,7 @@ func simConfig(mode string) config.Config {
 	p.ReserveMemoryMiB, p.MinGain, p.MigrationCores, p.Bandwidth = 0, 0.5, 0.3, 150e6
 	p.Cooldown, p.CooldownCap, p.ReturnAfter = config.Of(time.Minute), config.Of(10*time.Minute), config.Of(3*time.Minute)
 	p.MaxJitter, p.RefusalBackoff, p.MaxDigestAge = config.Of(0), config.Of(6*time.Second), config.Of(30*time.Second)
-	p.BlackoutBase, p.ContentionProbability = config.Of(200*time.Millisecond), 0.2
+	p.BlackoutBase = config.Of(200 * time.Millisecond)
 	c.Slots.Classes = []config.Class{{Name: "small", VCPU: 0.1, MemoryMiB: 128}, {Name: "medium", VCPU: 0.2, MemoryMiB: 128}, {Name: "large", VCPU: 0.4, MemoryMiB: 128}, {Name: "xlarge", VCPU: 0.6, MemoryMiB: 256}}
 	return c
 }

@@ -245,8 +245,9 @@ func (d *director) count(ctx context.Context, f *figures) error {
 }
 
 // add counts one ended attempt. Of several moves copy time and blackout are the
-// longest ones; the lead is the first move's, which answers the contention that
-// was foreseen first.
+// longest ones; the lead is that of the first move before which contention was
+// more likely than not within the horizon. A move that comes earlier still, on the
+// forecast's upper quantile alone, has no predicted start to be measured against.
 func (f *figures) add(m api.Migration) {
 	if m.Outcome != "moved" {
 		if m.Outcome != "refused" {
