@@ -133,19 +133,27 @@ func (d *Desk) autostart(ctx context.Context, e negotiate.Autostart, attempt neg
 func (d *Desk) migrate(ctx context.Context, e negotiate.StartMigration) {
 	uri, err := d.o.DestURI(e.To)
 	if err != nil {
-		d.job(ctx, func(context.Context) {
-			d.answer(item{vm: e.VM, src: negotiate.MigrationDone{VM: e.VM, Err: err.Error()}})
-		})
+		d.notMigrated(e.VM, err.Error())
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	d.job(ctx, func(ctx context.Context) {
+	taken := d.job(ctx, func(ctx context.Context) {
 		r, err := d.o.Hypervisor.Migrate(ctx, hypervisor.MigrateRequest{
 			ID: string(e.VM), DestURI: uri, Live: true, Paused: e.Paused,
 			BandwidthMiBps: d.o.BandwidthMiBs, MaxDowntime: d.o.MaxDowntime,
 		})
 		d.answer(item{vm: e.VM, src: negotiate.MigrationDone{VM: e.VM, Err: text(err)}, result: &r})
 	})
+	if !taken {
+		d.notMigrated(e.VM, "too many calls are under way on this host")
+	}
+}
+
+// notMigrated answers a StartMigration that was never given to libvirt: the
+// source waits for an answer and for no timer. It takes a goroutine because the
+// desk's own must not wait for its inbox.
+func (d *Desk) notMigrated(vm negotiate.VMID, why string) {
+	d.wg.Go(func() { d.answer(item{vm: vm, src: negotiate.MigrationDone{VM: vm, Err: why}}) })
 }
 
 // local is the truth about a VM at the source.

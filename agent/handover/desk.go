@@ -16,6 +16,10 @@ import (
 // ErrBusy means that the desk cannot take another request now: try again.
 var ErrBusy = errors.New("hand-over desk is busy")
 
+// ErrStopped means that the desk has stopped. What it had begun is in the
+// journal, and the desk that runs next on it goes on.
+var ErrStopped = errors.New("hand-over desk has stopped")
+
 // ErrUnderWay means that the VM has an attempt already that has not ended.
 var ErrUnderWay = errors.New("an attempt to move this VM has not ended")
 
@@ -55,7 +59,8 @@ type Options struct {
 	Post func(ctx context.Context, to negotiate.HostID, message []byte) error
 	// DestURI is where the peer's libvirtd is reached by ours.
 	DestURI func(to negotiate.HostID) (string, error)
-	// Admit judges a Reserve against the host as it is now; nil admits.
+	// Admit judges a Reserve against the host as it is now and the leases of
+	// other VMs; nil admits. It is called from the desk's goroutine.
 	Admit func(from negotiate.HostID, m negotiate.Message, leases []negotiate.Lease) *negotiate.Refusal
 	// Notify tells of each change; it is called from the desk's goroutine and
 	// must not block.
@@ -173,7 +178,9 @@ func (d *Desk) stop() {
 	}
 }
 
-// Start begins an attempt and returns once it is durable or refused.
+// Start begins an attempt and returns once it is durable or refused: ErrBusy,
+// ErrUnderWay, ErrStopped, or why the journal cannot be written. When ctx ends
+// first the attempt may have begun.
 func (d *Desk) Start(ctx context.Context, start negotiate.Start) error {
 	reply := make(chan error, 1)
 	select {
@@ -186,6 +193,13 @@ func (d *Desk) Start(ctx context.Context, start negotiate.Start) error {
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("start the move: %w", ctx.Err())
+	case <-d.gone:
+	}
+	select { // the last thing it did may have been this
+	case err := <-reply:
+		return err
+	default:
+		return ErrStopped
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"headroom/agent/hypervisor"
@@ -73,7 +74,7 @@ func (d *Desk) stepDestination(ctx context.Context, vm negotiate.VMID, ev negoti
 		if d.sources[vm].Busy() {
 			r.Admission = &negotiate.Refusal{Kind: negotiate.RefusedBusy, Text: "this host is still handing the VM away"}
 		} else {
-			r.Admission = d.o.Admit(r.From, r.Message, d.dest.Leases())
+			r.Admission = d.admission(r)
 		}
 		ev = r
 	}
@@ -93,6 +94,16 @@ func (d *Desk) stepDestination(ctx context.Context, vm negotiate.VMID, ev negoti
 	d.dest = next
 	d.perform(ctx, destinationSide, vm, effects)
 	return nil
+}
+
+// admission judges a Reserve. A lease that this VM has already gives way to the
+// new one, so it takes no room.
+func (d *Desk) admission(r negotiate.Received) *negotiate.Refusal {
+	if d.o.Admit == nil {
+		return nil
+	}
+	others := slices.DeleteFunc(d.dest.Leases(), func(l negotiate.Lease) bool { return l.VM == r.Message.VM })
+	return d.o.Admit(r.From, r.Message, others)
 }
 
 // lateCheck makes up for libvirt's hook where it is not installed: a copy that
@@ -200,19 +211,20 @@ func (d *Desk) setTimer(s side, e negotiate.SetTimer) {
 	d.timers[key] = time.AfterFunc(e.After, func() { d.post(fired) })
 }
 
-// job runs fn beside the desk. When too many run, fn is dropped: the timers of
-// the state machines ask again for whatever matters.
-func (d *Desk) job(ctx context.Context, fn func(ctx context.Context)) {
+// job runs fn beside the desk and reports whether it does. When too many run, fn
+// is dropped: the timers of the state machines ask again for whatever matters.
+func (d *Desk) job(ctx context.Context, fn func(ctx context.Context)) bool {
 	select {
 	case d.jobs <- struct{}{}:
 	default:
 		d.o.Logger.Warn("hand-over call dropped: too many are under way", "limit", maxJobs)
-		return
+		return false
 	}
 	d.wg.Go(func() {
 		defer func() { <-d.jobs }()
 		fn(ctx)
 	})
+	return true
 }
 
 // watch reacts to what libvirt says of a VM: for a VM that the destination's
