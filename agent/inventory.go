@@ -11,6 +11,7 @@ import (
 
 // inventory is one look at what libvirt and the host say.
 type inventory struct {
+	at      time.Time // when the look began
 	domains []hypervisor.Domain
 	memory  map[string]hypervisor.MemoryStats
 	info    hypervisor.HostInfo
@@ -21,6 +22,10 @@ type inventory struct {
 
 // inventoryEvery is how often domains are listed when no event asks for it.
 const inventoryEvery = 5 * time.Second
+
+// staleInventory is the age from which a list of domains is not planned with: a
+// hypervisor that hangs in a call leaves the last list standing.
+const staleInventory = 6 * inventoryEvery
 
 // takeInventory lists domains until ctx ends: at once when libvirt says that
 // one changed, and every few seconds. The latest list replaces one that the
@@ -69,7 +74,7 @@ func (a *Agent) domainEvent(ev hypervisor.Event) {
 }
 
 func (a *Agent) look(ctx context.Context) inventory {
-	var inv inventory
+	inv := inventory{at: time.Now()}
 	inv.host, inv.hostErr = a.o.Host.Status()
 	if ok, err := a.o.Driver.Connected(); !ok {
 		inv.err = fmt.Errorf("the hypervisor does not answer: %w", err)

@@ -137,6 +137,9 @@ func (l *loop) sample() {
 			v.now, v.demand, v.why = unknownRates(), math.NaN(), "sampling failed: "+l.err.Error()
 			v.cpu.Observe(math.NaN())
 		}
+		if l.lastAt > 0 { // this window is told as missing already
+			l.lastAt += l.a.cfg.Sampling.Window.Duration
+		}
 		return
 	}
 	if l.a.o.Links != nil {
@@ -145,23 +148,21 @@ func (l *loop) sample() {
 			l.a.log.Debug("network counters not read", "err", err)
 		}
 	}
-	steps := l.observeAll(now)
+	l.observeAll(now)
 	hostFull := full(l.used(), l.inv.host.CPU.Cores)
 	for i := range l.samples {
 		if v := l.vms[l.samples[i].ID]; v != nil {
-			v.learn(now, steps, hostFull)
+			v.learn(now, hostFull)
 		}
 	}
 }
 
-// observeAll hands the samples to their VMs and returns how many windows they
-// span.
-func (l *loop) observeAll(now time.Time) (steps int) {
-	steps = 1
+// observeAll hands the samples to their VMs.
+func (l *loop) observeAll(now time.Time) {
 	if len(l.samples) == 0 {
-		return steps
+		return
 	}
-	at := l.samples[0].At
+	at, steps := l.samples[0].At, 1
 	if window := l.a.cfg.Sampling.Window.Duration; l.lastAt > 0 {
 		steps = max(1, int((at-l.lastAt+window/2)/window))
 	}
@@ -180,7 +181,6 @@ func (l *loop) observeAll(now time.Time) (steps int) {
 		v.tap(l.taps, s.At)
 		l.keep(now, v)
 	}
-	return steps
 }
 
 // used is the CPU that all VMs used in the last window, in cores.
@@ -280,8 +280,11 @@ func (l *loop) loadLearned() error {
 // ended notes how an attempt that this host began goes on and ends.
 func (l *loop) ended(u handover.Update) {
 	now := time.Now()
-	if v := l.vms[string(u.VM)]; v != nil && u.Done == nil && u.State == string(negotiate.SourceMigrating) {
-		l.bequeath(v, u) // while the VM is still here to speak for
+	if u.Done == nil && u.State == string(negotiate.SourceMigrating) {
+		l.state = l.state.NoteStarted() // also when an operator began it
+		if v := l.vms[string(u.VM)]; v != nil {
+			l.bequeath(v, u) // while the VM is still here to speak for
+		}
 	}
 	m, ok := l.a.moves.find(string(u.VM), uint64(u.Attempt))
 	if !ok || u.Done == nil {

@@ -68,6 +68,13 @@ func (m *moves) expect(vm planner.VM, d planner.Decision, cause string) {
 	m.expected[vm.ID] = v
 }
 
+// unexpect forgets what did not start.
+func (m *moves) unexpect(vm planner.VMID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.expected, vm)
+}
+
 func seconds(d time.Duration) *float64 { return known(d.Seconds()) }
 func millis(d time.Duration) *float64  { return known(float64(d) / float64(time.Millisecond)) }
 

@@ -86,6 +86,9 @@ func (a *Agent) tellNews(u handover.Update, m move) {
 	default:
 		return
 	}
+	if a.o.Mesh == nil { // a move that was under way before this host was set apart
+		return
+	}
 	// Announcing waits for Serf; the desk must not.
 	a.wg.Go(func() {
 		if err := a.o.Mesh.Announce(n); err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -108,10 +109,8 @@ func (a *Agent) probe(ctx context.Context, need planner.Need, candidates []plann
 }
 
 func (a *Agent) ask(ctx context.Context, id planner.HostID, body []byte) planner.Offer {
-	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
-	defer cancel()
 	o := planner.Offer{Host: id, Name: a.hostName(id)}
-	answer, err := a.o.Mesh.Call(ctx, mesh.HostID(id), methodOffer, body)
+	answer, err := a.call(ctx, id, methodOffer, body)
 	if err == nil {
 		err = json.Unmarshal(answer, &o)
 	}
@@ -157,17 +156,36 @@ func refusalKind(k planner.Kind) negotiate.RefusalKind {
 
 // post sends one hand-over message.
 func (a *Agent) post(ctx context.Context, to negotiate.HostID, message []byte) error {
-	if a.o.Mesh == nil {
-		return mesh.ErrNotMember
-	}
-	_, err := a.o.Mesh.Call(ctx, mesh.HostID(to), methodHandover, message)
+	_, err := a.call(ctx, planner.HostID(to), methodHandover, message)
 	return err
 }
 
-// destURI is where the peer's libvirtd is reached: its tag, or our template
-// with its address.
+// errAlone means that this host has no peers to ask.
+var errAlone = errors.New("this host stands alone: set mesh.bind and mesh.join")
+
+// call asks a peer, once and for a bounded time.
+func (a *Agent) call(ctx context.Context, to planner.HostID, method string, body []byte) ([]byte, error) {
+	if a.o.Mesh == nil {
+		return nil, errAlone
+	}
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	return a.o.Mesh.Call(ctx, mesh.HostID(to), method, body)
+}
+
+// members are the hosts of the cluster as gossip shows them; none when this
+// host stands alone.
+func (a *Agent) members() []mesh.Member {
+	if a.o.Mesh == nil {
+		return nil
+	}
+	return a.o.Mesh.Members()
+}
+
+// destURI is where the peer's libvirtd is reached: our template with the address
+// of its gossip.
 func (a *Agent) destURI(to negotiate.HostID) (string, error) {
-	for _, m := range a.o.Mesh.Members() {
+	for _, m := range a.members() {
 		if m.ID != mesh.HostID(to) {
 			continue
 		}
@@ -185,11 +203,9 @@ func (a *Agent) hostName(id planner.HostID) string {
 	if id == a.o.ID {
 		return a.o.Name
 	}
-	if a.o.Mesh != nil {
-		for _, m := range a.o.Mesh.Members() {
-			if planner.HostID(m.ID) == id && m.Name != "" {
-				return m.Name
-			}
+	for _, m := range a.members() {
+		if planner.HostID(m.ID) == id && m.Name != "" {
+			return m.Name
 		}
 	}
 	return string(id)
@@ -213,14 +229,19 @@ func (n *needs) remember(need planner.Need, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id, p := range n.byVM {
-		if !p.lease && now.Sub(p.at) > needLife {
+		life := needLife
+		if p.lease {
+			life = leaseLife
+		}
+		if now.Sub(p.at) > life {
 			delete(n.byVM, id)
 		}
 	}
-	if p := n.byVM[need.VM]; p.lease && p.need.From != need.From && now.Sub(p.at) <= needLife {
+	p, known := n.byVM[need.VM]
+	if p.lease && p.need.From != need.From && now.Sub(p.at) <= needLife {
 		return
 	}
-	if len(n.byVM) < maxNeeds {
+	if known || len(n.byVM) < maxNeeds {
 		n.byVM[need.VM] = promised{need: need, at: now}
 	}
 }

@@ -128,6 +128,7 @@ func (a *Agent) start(ctx context.Context, vm planner.VM, dom hypervisor.Domain,
 	}
 	a.moves.expect(vm, d, cause)
 	if err := a.desk.Start(ctx, s); err != nil {
+		a.moves.unexpect(vm.ID)
 		return fmt.Errorf("start moving %s: %w", vm.Name, err)
 	}
 	return nil
@@ -186,11 +187,8 @@ func pressureByte(share float64) uint8 {
 
 // peers are the other hosts as gossip shows them.
 func (a *Agent) peers() []planner.Peer {
-	if a.o.Mesh == nil {
-		return nil
-	}
 	var out []planner.Peer
-	for _, m := range a.o.Mesh.Members() {
+	for _, m := range a.members() {
 		if m.ID == a.o.Mesh.Self() {
 			continue
 		}
@@ -224,9 +222,7 @@ func (l *loop) bequeath(v *vm, u handover.Update) {
 		return
 	}
 	l.a.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
-		defer cancel()
-		if _, err := l.a.o.Mesh.Call(ctx, mesh.HostID(u.Peer), methodModel, body); err != nil {
+		if _, err := l.a.call(context.Background(), planner.HostID(u.Peer), methodModel, body); err != nil {
 			l.a.log.Info("learned model not handed over; the new host learns anew", "vm", v.dom.Name, "err", err)
 		}
 	})

@@ -45,6 +45,8 @@ func (l *loop) show() {
 
 // host is this host as the planner sees it.
 func (l *loop) host() planner.Host {
+	now := time.Now()
+	l.learned = l.learned.Forget(now)
 	h := planner.Host{
 		ID: l.a.o.ID, Name: l.a.o.Name, Learned: l.learned, CPUModel: l.inv.info.CPUModel,
 		Capacity: planner.Capacity{CPU: planner.Cores(l.inv.host.CPU.Cores), Memory: planner.MiB(l.inv.host.Memory.CapacityMiB)},
@@ -52,7 +54,7 @@ func (l *loop) host() planner.Host {
 			CPU:    planner.Cores(l.a.cfg.Planner.ReserveCores),
 			Memory: planner.MiB(l.a.cfg.Planner.ReserveMemoryMiB),
 		},
-		Heard: l.a.heard.lastHour(time.Now()),
+		Heard: l.a.heard.lastHour(now),
 		View:  planner.View{Stable: true},
 	}
 	if m := l.a.o.Mesh; m != nil {
@@ -81,6 +83,9 @@ func (l *loop) missing() []string {
 	var out []string
 	if !l.known {
 		out = append(out, "no inventory of VMs yet")
+	}
+	if age := time.Since(l.inv.at); l.known && age > staleInventory {
+		out = append(out, fmt.Sprintf("the hypervisor has not told its VMs for %s", age.Round(time.Second)))
 	}
 	if l.inv.err != nil {
 		out = append(out, l.inv.err.Error())

@@ -18,6 +18,7 @@ type vm struct {
 	hasMem  bool
 	sample  bpf.Sample
 	sampled bool
+	lost    int // windows without a sample before the last one
 	links   bpf.LinkStats
 	linksAt time.Duration
 	linked  bool
@@ -99,7 +100,10 @@ func modelBlob(vm string) string { return "model/cpu/" + vm }
 func (v *vm) observe(s *bpf.Sample, steps int) {
 	r, ok := between(&v.sample, s)
 	fresh := !v.sampled
-	v.sample, v.sampled = *s, true
+	v.sample, v.sampled, v.lost = *s, true, min(steps-1, maxLost)
+	if fresh {
+		v.lost = 0 // what passed before it was here is not missing
+	}
 	switch {
 	case !s.Valid:
 		v.now, v.why = unknownRates(), s.Reason
@@ -120,13 +124,13 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 // learn feeds the forecaster with the demand of the last window, on a host that
 // was used up to hostFull (0..1). Lost windows are missing, not zero, and so is
 // what was measured during a boot or a migration.
-func (v *vm) learn(now time.Time, steps int, hostFull float64) {
+func (v *vm) learn(now time.Time, hostFull float64) {
 	v.demand = v.now.demand(v.dom.VCPUs, hostFull)
 	if now.Before(v.bootUntil) {
 		v.why = "it has just started: its boot is not learned from"
 		return
 	}
-	for range min(steps-1, maxLost) {
+	for range v.lost {
 		v.cpu.Observe(math.NaN())
 	}
 	if v.moving || v.why != "" || now.Before(v.restUntil) {
