@@ -61,6 +61,7 @@ type Agent struct {
 	offers  *offerLog
 	models  chan model // forecasters' states that peers hand over
 	lookNow chan struct{}
+	tagging chan struct{} // held while the tags are being told
 
 	view  atomic.Pointer[view]
 	needs needs
@@ -85,6 +86,7 @@ func New(o Options) (*Agent, error) {
 		offers:    &offerLog{},
 		models:    make(chan model, 16),
 		lookNow:   make(chan struct{}, 1),
+		tagging:   make(chan struct{}, 1),
 		proposals: make(chan proposal, 4),
 		finished:  make(chan handover.Update, 64),
 	}

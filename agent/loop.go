@@ -14,6 +14,7 @@ import (
 	"headroom/agent/history"
 	"headroom/agent/hypervisor"
 	"headroom/bpf"
+	"headroom/mesh"
 	"headroom/planner"
 	"headroom/planner/negotiate"
 	"headroom/predict"
@@ -41,6 +42,7 @@ type loop struct {
 	wait    float64 // core-seconds waited by all VMs since the agent started
 	judge   []verdictDue
 	digest  uint32
+	tags    mesh.Tags // as last told
 }
 
 // modelEvery is how often the learned models are written.

@@ -48,6 +48,7 @@ type Mesh interface {
 	HealthScore() int
 	PublishDigest(mesh.Digest) (bool, error)
 	Announce(mesh.News) error
+	SetTags(mesh.Tags) error
 	Subscribe(buffer int) (<-chan mesh.Event, func())
 	Handle(method string, fn func(ctx context.Context, from mesh.HostID, body []byte) ([]byte, error))
 	Call(ctx context.Context, to mesh.HostID, method string, body []byte) ([]byte, error)

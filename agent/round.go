@@ -157,6 +157,7 @@ func (l *loop) publish(host planner.Host, now time.Time) {
 	if l.a.o.Mesh == nil {
 		return
 	}
+	l.advertise(host)
 	slots := planner.Slots(host, l.a.policy.Classes, l.a.policy.SlotProbability, now)
 	d := mesh.Digest{ValidFor: l.a.policy.MaxDigestAge, Incoming: uint8(min(255, len(host.Held)+len(host.Incoming)))}
 	for i, s := range slots {
@@ -194,7 +195,7 @@ func (a *Agent) peers() []planner.Peer {
 		}
 		p := planner.Peer{
 			ID: planner.HostID(m.ID), Name: m.Name, Alive: m.Status == mesh.StatusAlive, Draining: m.Tags.Draining,
-			RTT: m.RTT, RTTKnown: m.RTTKnown, CPUModel: m.Tags.CPUModel,
+			RTT: m.RTT, RTTKnown: m.RTTKnown, CPUModel: m.Tags.CPUModel, Pools: poolsOf(m.Tags),
 		}
 		if m.HasDigest {
 			p.Free = map[string]int{}

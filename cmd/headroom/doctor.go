@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -84,7 +85,7 @@ func (c *doctorCmd) checkConfig() (config.Config, []finding) {
 	cfg, err := config.Load(c.config)
 	if errors.Is(err, os.ErrNotExist) {
 		return config.Default(), []finding{{Check: f.Check, Grade: gradeFail, What: err.Error(),
-			Fix: "copy /usr/share/doc/headroom/headroom.toml there; the defaults are examined below"}}
+			Fix: "`make install` puts an annotated example there; the defaults are examined below"}}
 	}
 	if err == nil {
 		err = cfg.Check()
@@ -115,8 +116,12 @@ func checkSampler(cfg config.Config) finding {
 	}
 	defer s.Close()
 	f := finding{Check: "sampler", Grade: gradeOK, What: "tier " + string(s.Tier())}
+	var refused []string
 	for _, r := range s.Refused() {
-		f.Grade, f.Fix = gradeWarn, fmt.Sprintf("tier %s: %v", r.Tier, r.Err)
+		refused = append(refused, fmt.Sprintf("tier %s: %v", r.Tier, r.Err))
+	}
+	if len(refused) > 0 {
+		f.Grade, f.Fix = gradeWarn, strings.Join(refused, "; ")
 	}
 	return f
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,13 +127,17 @@ func (c *Cluster) Configure(mode string, extra map[string]string) error {
 func (n *Node) config() string { return filepath.Join(n.dir, "headroom.toml") }
 
 // Start starts the agent and returns when its socket answers.
-func (n *Node) Start(ctx context.Context) error {
+func (n *Node) Start(ctx context.Context) error { return n.StartUnder(ctx) }
+
+// StartUnder is Start with the agent as the last arguments of another command,
+// such as setpriv.
+func (n *Node) StartUnder(ctx context.Context, command ...string) error {
 	log, err := os.OpenFile(n.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("agent log: %w", err)
 	}
 	defer log.Close()
-	cmd := n.Host.Command(context.WithoutCancel(ctx), n.bin, "agent", "--config", n.config())
+	cmd := n.Host.Command(context.WithoutCancel(ctx), append(slices.Clone(command), n.bin, "agent", "--config", n.config())...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the agent of %s: %w", n.Host.Name(), err)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -228,4 +229,103 @@ func TestWrongConfiguration(t *testing.T) {
 	if !errors.As(err, &exit) || !strings.Contains(err.Error(), path+":3") || !strings.Contains(err.Error(), "modus") {
 		t.Errorf("config check: %v, want %s:3 and the key", err, path)
 	}
+}
+
+// withoutBPF takes the capabilities away that eBPF needs; root alone does not
+// bring them back.
+var withoutBPF = []string{"setpriv", "--bounding-set", "-bpf,-perfmon,-sys_admin", "--"}
+
+// TestMissingCapability: without CAP_BPF an agent samples by procfs and says why;
+// one that may not fall back does not start, and says what it needs.
+func TestMissingCapability(t *testing.T) {
+	c := need(t, "advise", nil)
+	n := c.Nodes[0]
+	if _, err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.StartUnder(t.Context(), withoutBPF...); err != nil {
+		t.Fatal(err)
+	}
+	out, err := n.Headroom(t.Context(), "status")
+	if err != nil || !strings.Contains(out, "procfs") || !strings.Contains(out, "CAP_BPF") {
+		t.Errorf("status: %v, want procfs and CAP_BPF in\n%s", err, out)
+	}
+	if _, err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Configure("advise", map[string]string{"sampling.tiers": `["syscall"]`}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.StartUnder(t.Context(), withoutBPF...); err == nil || !strings.Contains(err.Error(), "CAP_BPF") {
+		t.Errorf("start with the tier syscall alone: %v, want a refusal that names CAP_BPF", err)
+	}
+}
+
+// TestSecondAgentIsRefused: two agents must not share data or socket.
+func TestSecondAgentIsRefused(t *testing.T) {
+	c := need(t, "advise", nil)
+	out, err := c.Nodes[0].Headroom(t.Context(), "agent", "--config", filepath.Join(c.Nodes[0].Dir(), "headroom.toml"))
+	if err == nil || !strings.Contains(err.Error(), "second agent") {
+		t.Errorf("a second agent: %v, want a word on the first\n%s", err, out)
+	}
+	if _, err := c.Nodes[0].Client.Status(t.Context()); err != nil {
+		t.Errorf("the first agent does not answer any more: %v", err)
+	}
+}
+
+// TestEveryCommandAnswers runs each client command on a host that works.
+func TestEveryCommandAnswers(t *testing.T) {
+	c := need(t, "advise", nil)
+	create(t, c, 0, lab.VMOptions{Name: "app", Demand: "constant:0.10"})
+	n := c.Nodes[0]
+	waitReady(t, n.Client)
+	conf := filepath.Join(n.Dir(), "headroom.toml")
+	for _, args := range [][]string{
+		{"status"}, {"vms"}, {"forecast", "app"}, {"slots"}, {"members"}, {"offers"}, {"decisions"}, {"migrations"},
+		{"doctor", "--config", conf},
+	} {
+		table, err := n.Headroom(t.Context(), args...)
+		if err != nil || strings.TrimSpace(table) == "" {
+			t.Errorf("%v: %v, printed %q", args, err, table)
+		}
+		out, err := n.Headroom(t.Context(), append(args, "--json")...)
+		if err != nil || !json.Valid([]byte(out)) {
+			t.Errorf("%v --json: %v, printed %q", args, err, out)
+		}
+	}
+	if out, err := n.Headroom(t.Context(), "config", "check", conf); err != nil || !strings.Contains(out, "no problem found") {
+		t.Errorf("config check: %v, printed %q", err, out)
+	}
+	if _, err := n.Headroom(t.Context(), "forecast", "nobody"); exitCode(err) != 4 {
+		t.Errorf("forecast of an unknown VM: %v, want exit code 4", err)
+	}
+	event := make(chan string, 1)
+	go func() {
+		out, err := n.Headroom(t.Context(), "events", "--count", "1", "--json")
+		if err != nil {
+			out = err.Error()
+		}
+		event <- out
+	}()
+	eventually(t, 20*time.Second, "an event is told", func() bool {
+		_ = c.Lab.DestroyVM(t.Context(), "app") // again until somebody listens
+		select {
+		case out := <-event:
+			if !json.Valid([]byte(out)) {
+				t.Errorf("events --json printed %q", out)
+			}
+			return true
+		default:
+			create(t, c, 0, lab.VMOptions{Name: "app", Demand: "constant:0.10"})
+			return false
+		}
+	})
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
 }
