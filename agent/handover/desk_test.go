@@ -68,6 +68,20 @@ type bench struct {
 	drop    func(from, to negotiate.HostID, m negotiate.Message) bool // guarded by mu
 	refuse  map[negotiate.HostID]*negotiate.Refusal                   // guarded by mu
 	updates []Update                                                  // guarded by mu
+	deaf    map[negotiate.HostID]bool                                 // guarded by mu
+}
+
+// deafen keeps libvirt's events from a host's desk.
+func (b *bench) deafen(h negotiate.HostID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deaf[h] = true
+}
+
+func (b *bench) isDeaf(h negotiate.HostID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.deaf[h]
 }
 
 // node is one desk and what outlives its agent.
@@ -82,7 +96,7 @@ const vmID = "00000000-0000-4000-8000-000000000001"
 
 func newBench(t *testing.T, hosts ...negotiate.HostID) *bench {
 	b := &bench{t: t, world: hypervisor.NewWorld(), drivers: map[negotiate.HostID]*hypervisor.Sim{},
-		nodes: map[negotiate.HostID]*node{}, begun: time.Now(), refuse: map[negotiate.HostID]*negotiate.Refusal{}}
+		nodes: map[negotiate.HostID]*node{}, begun: time.Now(), refuse: map[negotiate.HostID]*negotiate.Refusal{}, deaf: map[negotiate.HostID]bool{}}
 	for _, h := range hosts {
 		b.drivers[h] = b.world.AddHost(string(h), 4, 8192)
 		b.nodes[h] = &node{journal: &journal{data: map[string][]byte{}}}
@@ -130,7 +144,9 @@ func (b *bench) start(h negotiate.HostID) {
 		for {
 			select {
 			case ev := <-events:
-				desk.Watch(ev)
+				if !b.isDeaf(h) {
+					desk.Watch(ev)
+				}
 			case <-ctx.Done():
 				return
 			}
@@ -257,6 +273,67 @@ func TestHandOverMovesTheVM(t *testing.T) {
 			t.Errorf("CooldownTravels: metadata %+v", m)
 		}
 	})
+}
+
+// TestVMGoesToAndFro: a host that has handed on a VM which it once took takes it
+// again.
+func TestVMGoesToAndFro(t *testing.T) {
+	scenario(t, []negotiate.HostID{"a", "b", "c"}, func(b *bench) {
+		at := negotiate.HostID("a")
+		for i, to := range []negotiate.HostID{"b", "c", "b", "a", "b", "a", "c"} {
+			if err := b.move(at, to); err != nil {
+				t.Fatalf("move %d: %v", i, err)
+			}
+			if r := b.settle(time.Minute); r.Outcome != negotiate.OutcomeMoved {
+				t.Fatalf("move %d, %s to %s: %+v", i, at, to, r)
+			}
+			at = to
+			b.mu.Lock()
+			b.updates = nil
+			b.mu.Unlock()
+		}
+		b.wantRunner(at)
+	})
+}
+
+// TestVMComesBackAfterAShutdown: a host takes a VM that it once took, and that was
+// shut down there and started elsewhere, also when it missed libvirt's word of it.
+func TestVMComesBackAfterAShutdown(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		scenario(t, []negotiate.HostID{"a", "b"}, func(b *bench) {
+			if err := b.move("a", "b"); err != nil {
+				t.Fatal(err)
+			}
+			b.settle(time.Minute)
+			if !told {
+				b.deafen("b")
+			}
+			if err := b.drivers["b"].Destroy(t.Context(), vmID); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			d := hypervisor.Domain{ID: vmID, Name: "web", VCPUs: 1, MemoryMiB: 512, MaxMemoryMiB: 512, Metadata: hypervisor.Metadata{Attempt: 1}}
+			if err := b.world.AddVM("a", d, func(time.Duration) float64 { return 0.5 }); err != nil {
+				t.Fatal(err)
+			}
+			outcome := negotiate.Outcome("")
+			for range 2 { // a host that was wrong looks, and knows better the next time
+				b.mu.Lock()
+				b.updates = nil
+				b.mu.Unlock()
+				if err := b.move("a", "b"); err != nil {
+					t.Fatal(err)
+				}
+				if outcome = b.settle(time.Minute).Outcome; outcome == negotiate.OutcomeMoved || told {
+					break
+				}
+			}
+			if outcome != negotiate.OutcomeMoved {
+				t.Errorf("told %v: the move ended as %q", told, outcome)
+			}
+			b.wantRunner("b")
+		})
+	}
 }
 
 func TestRefusedHostIsPassedOver(t *testing.T) {

@@ -233,13 +233,16 @@ func (d *Desk) watch(ctx context.Context, vm negotiate.VMID, ev hypervisor.Event
 	if t := d.track[vm]; t != nil && ev.Kind == hypervisor.EventSuspended && t.stoppedAt == 0 {
 		t.stoppedAt = d.o.Since()
 	}
+	if _, known := d.dest.Entry(vm); known { // also one that has settled here: it may leave
+		d.act(ctx, negotiate.QueryCopy{VM: vm})
+	}
 	for _, l := range d.dest.Leases() {
-		switch {
-		case ev.Kind == hypervisor.EventLost: // changes may have been missed
+		switch ev.Kind {
+		case hypervisor.EventLost: // changes may have been missed
 			if err := d.stepDestination(ctx, l.VM, negotiate.CopyLost{VM: l.VM}); err != nil {
 				d.o.Logger.Error("arriving VM not followed", "vm", l.VM, "err", err)
 			}
-		case l.VM == vm || ev.Kind == hypervisor.EventConnected:
+		case hypervisor.EventConnected:
 			d.act(ctx, negotiate.QueryCopy{VM: l.VM})
 		}
 	}

@@ -19,7 +19,13 @@ func (d Destination) reserve(at Moment, ev Received) (Destination, []Effect) {
 	}
 	if known {
 		if r, no := e.refuses(m); no {
-			return d, []Effect{refuse(ev.From, m, r)}
+			effects := []Effect{refuse(ev.From, m, r)}
+			if r.Kind == RefusedPresent { // the source runs it: what is known here may be old
+				var look QueryCopy
+				d, look = d.look(e)
+				effects = append(effects, look)
+			}
+			return d, effects
 		}
 	}
 	if ev.Admission != nil {

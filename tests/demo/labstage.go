@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"headroom/tests/cluster"
@@ -69,9 +70,30 @@ func (s *labStage) work() ([]guestWork, error) {
 		if err != nil {
 			return nil, fmt.Errorf("progress of %s: %w", g.name, err)
 		}
-		out = append(out, guestWork{name: g.name, demanded: p.WallDemanded, done: p.Done, lost: p.WallLost})
+		out = append(out, guestWork{name: g.name, demanded: p.WallDemanded, done: p.Done, lost: p.WallLost, works: p.Live})
 	}
 	return out, nil
+}
+
+// autopsy asks each host for the state of the guest, and for QEMU's last words.
+func (s *labStage) autopsy(ctx context.Context, guest string) string {
+	var found []string
+	for _, h := range s.cluster.Lab.Hosts() {
+		state, err := h.Virsh(ctx, "domstate", "--reason", guest)
+		if err != nil {
+			continue // the guest is not defined there
+		}
+		text := h.Name() + " says " + strings.TrimSpace(state)
+		log, err := os.ReadFile(h.Outside("/var/log/libvirt/qemu/" + guest + ".log"))
+		if lines := strings.Split(strings.TrimSpace(string(log)), "\n"); err == nil {
+			text += ", QEMU: " + strings.Join(lines[max(0, len(lines)-3):], " | ")
+		}
+		found = append(found, text)
+	}
+	if len(found) == 0 {
+		return "no host knows it"
+	}
+	return strings.Join(found, "; ")
 }
 
 // end stops the agents before the guests, so that no agent moves a VM that is

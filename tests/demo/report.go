@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -39,7 +41,9 @@ func verdictOf(without, with figures, simulated bool) verdict {
 
 // failure is why the demo did not show what it is to show; nil when it did.
 func failure(without, with figures) error {
-	switch {
+	switch dead := slices.Concat(without.dead, with.dead); {
+	case len(dead) > 0:
+		return fmt.Errorf("the story failed: %s", strings.Join(dead, "; "))
 	case without.lost <= 0:
 		return fmt.Errorf("the story failed: without headroom no work was lost, so there was no contention to avoid")
 	case with.migrations == 0:

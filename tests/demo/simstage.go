@@ -177,10 +177,13 @@ func (s *simStage) work() ([]guestWork, error) {
 		if !ok {
 			return nil, fmt.Errorf("simulated guest %s is gone", g.name)
 		}
-		out = append(out, guestWork{name: g.name, demanded: demanded, done: done, lost: lost})
+		out = append(out, guestWork{name: g.name, demanded: demanded, done: done, lost: lost, works: true})
 	}
 	return out, nil
 }
+
+// autopsy has nothing to say: a simulated guest cannot break down.
+func (s *simStage) autopsy(context.Context, string) string { return "" }
 
 func (s *simStage) end() error {
 	if s.cancel == nil {

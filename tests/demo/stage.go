@@ -22,6 +22,8 @@ type stage interface {
 	agents() []source
 	// work is what the guests have done and lost so far.
 	work() ([]guestWork, error)
+	// autopsy is what the hypervisors say of a guest that works no more.
+	autopsy(ctx context.Context, guest string) string
 	// end stops agents and guests.
 	end() error
 	// close removes every trace.
@@ -43,6 +45,7 @@ type source interface {
 type guestWork struct {
 	name                 string
 	demanded, done, lost float64
+	works                bool // it has reported lately
 }
 
 // scene is what the screen shows at one moment.
@@ -110,6 +113,9 @@ func (d *director) tell(ctx context.Context, t telling) (f figures, err error) {
 	for _, w := range work {
 		f.demanded += w.demanded
 		f.lost += w.lost
+		if !w.works {
+			f.dead = append(f.dead, fmt.Sprintf("%s works no more: %s", w.name, d.stage.autopsy(ctx, w.name)))
+		}
 	}
 	waitAfter, err := d.waited(ctx)
 	if err != nil {

@@ -52,4 +52,5 @@ type figures struct {
 	leadS          *float64 // of the first move; nil when nothing moved
 	firstMove      time.Time
 	moved          string
+	dead           []string // guests that worked no more at the end, and why
 }
