@@ -90,7 +90,7 @@ func New(o Options) (*Agent, error) {
 		proposals: make(chan proposal, 4),
 		finished:  make(chan handover.Update, 64),
 	}
-	a.needs.byVM = map[planner.VMID]promised{}
+	a.needs.kept = map[asked]promised{}
 	a.view.Store(&view{missing: []string{"the agent has just started"}})
 	if err := errors.Join(a.book.load(), a.moves.load()); err != nil {
 		return nil, err

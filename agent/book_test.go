@@ -94,7 +94,7 @@ func TestBookTellsAFailedWrite(t *testing.T) {
 }
 
 func TestNeedsFollowTheLease(t *testing.T) {
-	n := &needs{byVM: map[planner.VMID]promised{}}
+	n := &needs{kept: map[asked]promised{}}
 	now := time.Unix(1000, 0)
 	need := planner.Need{VM: "v", From: "a", Memory: 512}
 	n.remember(need, now)
@@ -112,8 +112,11 @@ func TestNeedsFollowTheLease(t *testing.T) {
 		t.Error("the lease's holder alone may hand its model over")
 	}
 	n.remember(planner.Need{VM: "v", From: "b"}, now)
-	if _, ok := n.probed("v", "a", now); !ok {
-		t.Error("a stranger's probe replaced a lease")
+	if _, ok := n.probed("v", "a", now); !ok || !n.promised("v", "a", now) {
+		t.Error("another host's probe replaced a lease")
+	}
+	if _, ok := n.probed("v", "b", now); !ok || n.promised("v", "b", now) {
+		t.Error("the VM has moved on, and its new host's probe is not heard")
 	}
 }
 

@@ -221,42 +221,46 @@ type promised struct {
 // needs keeps what VMs need between their probe, their lease and their arrival.
 type needs struct {
 	mu   sync.Mutex
-	byVM map[planner.VMID]promised // guarded by mu
+	kept map[asked]promised // guarded by mu
 }
 
-// remember keeps a probed need, unless the VM has a lease already.
+// asked is who asked for which VM: another host's probe changes nothing of a lease,
+// and a VM that has come and gone may be asked for by its new host at once.
+type asked struct {
+	vm   planner.VMID
+	from planner.HostID
+}
+
+// remember keeps a probed need.
 func (n *needs) remember(need planner.Need, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for id, p := range n.byVM {
+	for key, p := range n.kept {
 		life := needLife
 		if p.lease {
 			life = leaseLife
 		}
 		if now.Sub(p.at) > life {
-			delete(n.byVM, id)
+			delete(n.kept, key)
 		}
 	}
-	p, known := n.byVM[need.VM]
-	if p.lease && p.need.From != need.From && now.Sub(p.at) <= needLife {
-		return
-	}
-	if known || len(n.byVM) < maxNeeds {
-		n.byVM[need.VM] = promised{need: need, at: now}
+	key := asked{need.VM, need.From}
+	if _, known := n.kept[key]; known || len(n.kept) < maxNeeds {
+		n.kept[key] = promised{need: need, at: now}
 	}
 }
 
 func (n *needs) probed(vm planner.VMID, from planner.HostID, now time.Time) (planner.Need, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	p, ok := n.byVM[vm]
-	return p.need, ok && p.need.From == from && now.Sub(p.at) <= needLife
+	p, ok := n.kept[asked{vm, from}]
+	return p.need, ok && now.Sub(p.at) <= needLife
 }
 
 func (n *needs) promise(need planner.Need, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.byVM[need.VM] = promised{need: need, at: now, lease: true}
+	n.kept[asked{need.VM, need.From}] = promised{need: need, at: now, lease: true}
 }
 
 // leaseLife is how long after its lease a VM's model is still taken.
@@ -265,8 +269,8 @@ const leaseLife = time.Hour
 func (n *needs) promised(vm planner.VMID, from planner.HostID, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	p := n.byVM[vm]
-	return p.lease && p.need.From == from && now.Sub(p.at) <= leaseLife
+	p := n.kept[asked{vm, from}]
+	return p.lease && now.Sub(p.at) <= leaseLife
 }
 
 // of is the need behind a lease. After a restart only the lease's own figures
@@ -274,9 +278,10 @@ func (n *needs) promised(vm planner.VMID, from planner.HostID, now time.Time) bo
 func (n *needs) of(l negotiate.Lease, now time.Time) planner.Need {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p, ok := n.byVM[planner.VMID(l.VM)]; ok {
+	key := asked{planner.VMID(l.VM), planner.HostID(l.Source)}
+	if p, ok := n.kept[key]; ok {
 		p.at = now // a lease keeps its need alive
-		n.byVM[planner.VMID(l.VM)] = p
+		n.kept[key] = p
 		return p.need
 	}
 	return planner.Need{
