@@ -73,7 +73,7 @@ func statusTable(w *tabwriter.Writer, s api.Status) {
 }
 
 func hostTable(w *tabwriter.Writer, h api.Host) {
-	row(w, "CPU:", fmt.Sprintf("%s of %s cores wanted now (%s waited for); plans below %s, receives below %s",
+	row(w, "CPU:", fmt.Sprintf("%s of %s cores wanted now (%s waited for); plans moves above %s, takes VMs below %s",
 		cores(h.DemandCores), cores(h.CPUCores), cores(h.WaitCores), cores(h.HighCores), cores(h.LowCores)))
 	row(w, "Memory:", fmt.Sprintf("%s of %s MiB free", mib(h.MemoryFree), mib(h.MemoryMiB)))
 	row(w, "VMs:", fmt.Sprintf("%d here, %d leaving, %d arriving, %d leases held", h.VMs, h.Outgoing, h.Incoming, h.Held))
@@ -81,6 +81,9 @@ func hostTable(w *tabwriter.Writer, h api.Host) {
 }
 
 func forecastLine(h api.Host) string {
+	if h.VMs == 0 {
+		return "no VM is here"
+	}
 	if !h.Forecast.Ready {
 		return "not ready: " + h.Forecast.Why
 	}

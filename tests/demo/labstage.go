@@ -75,7 +75,8 @@ func (s *labStage) work() ([]guestWork, error) {
 	return out, nil
 }
 
-// autopsy asks each host for the state of the guest, and for QEMU's last words.
+// autopsy asks each host for the state of the guest, and for the last words of
+// QEMU and of the guest's kernel.
 func (s *labStage) autopsy(ctx context.Context, guest string) string {
 	var found []string
 	for _, h := range s.cluster.Lab.Hosts() {
@@ -84,9 +85,11 @@ func (s *labStage) autopsy(ctx context.Context, guest string) string {
 			continue // the guest is not defined there
 		}
 		text := h.Name() + " says " + strings.TrimSpace(state)
-		log, err := os.ReadFile(h.Outside("/var/log/libvirt/qemu/" + guest + ".log"))
-		if lines := strings.Split(strings.TrimSpace(string(log)), "\n"); err == nil {
-			text += ", QEMU: " + strings.Join(lines[max(0, len(lines)-3):], " | ")
+		for who, log := range map[string]string{"QEMU": "qemu", "the guest": "console"} {
+			b, err := os.ReadFile(h.Outside("/var/log/libvirt/" + log + "/" + guest + ".log"))
+			if lines := strings.Split(strings.TrimSpace(string(b)), "\n"); err == nil {
+				text += "; " + who + ": " + strings.Join(lines[max(0, len(lines)-5):], " | ")
+			}
 		}
 		found = append(found, text)
 	}
