@@ -137,7 +137,9 @@ func (d *Desk) migrate(ctx context.Context, e negotiate.StartMigration) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	taken := d.job(ctx, func(ctx context.Context) {
+	taken := d.begin(func() {
+		d.copies.Add(1)
+		defer d.copies.Add(-1)
 		r, err := d.o.Hypervisor.Migrate(ctx, hypervisor.MigrateRequest{
 			ID: string(e.VM), DestURI: uri, Live: true, Paused: e.Paused,
 			BandwidthMiBps: d.o.BandwidthMiBs, MaxDowntime: d.o.MaxDowntime,

@@ -24,9 +24,9 @@ var ErrStopped = errors.New("hand-over desk has stopped")
 var ErrUnderWay = errors.New("an attempt to move this VM has not ended")
 
 const (
-	inboxSize  = 512 // events waiting for the desk
-	maxJobs    = 32  // calls to libvirt and peers under way
-	stopWait   = 3 * time.Second
+	inboxSize  = 512         // events waiting for the desk
+	maxJobs    = 32          // calls to libvirt and peers under way
+	stopWait   = time.Second // for calls under way, when the desk stops
 	messageTry = 3 * time.Second
 )
 
@@ -83,7 +83,9 @@ type Desk struct {
 	inbox chan item
 	jobs  chan struct{} // bounds the calls under way
 	wg    sync.WaitGroup
-	gone  chan struct{} // closed when Run stops: nothing is taken any more
+	// copies counts the live migrations under way, which nobody waits for.
+	copies atomic.Int32
+	gone   chan struct{} // closed when Run stops: nothing is taken any more
 
 	// The rest belongs to the goroutine of Run.
 	sources map[negotiate.VMID]negotiate.Source
@@ -160,8 +162,8 @@ func (d *Desk) Run(ctx context.Context) error {
 	}
 }
 
-// stop ends the timers and waits for the calls under way, but not for a live
-// migration: that goes on without the agent.
+// stop ends the timers and waits a little for the calls under way, but not for a
+// live migration: that goes on without the agent.
 func (d *Desk) stop() {
 	for _, t := range d.timers {
 		t.Stop()
@@ -174,7 +176,10 @@ func (d *Desk) stop() {
 	select {
 	case <-done:
 	case <-time.After(stopWait):
-		d.o.Logger.Warn("stopping while a migration is under way; libvirt finishes it, and the next agent takes it up again")
+		d.o.Logger.Warn("stopping while the hypervisor does not answer; the next agent looks at what became of its calls")
+	}
+	if n := d.copies.Load(); n > 0 {
+		d.o.Logger.Info("stopping while VMs are copied; libvirt finishes that, and the next agent takes it up again", "copies", n)
 	}
 }
 

@@ -336,6 +336,27 @@ func TestVMComesBackAfterAShutdown(t *testing.T) {
 	}
 }
 
+// TestStopDoesNotWaitForTheCopy: a copy may take hours, and the agent has seconds to
+// end; the next agent finishes the attempt.
+func TestStopDoesNotWaitForTheCopy(t *testing.T) {
+	scenario(t, []negotiate.HostID{"a", "b"}, func(b *bench) {
+		if err := b.move("a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		b.reach(string(negotiate.SourceMigrating))
+		begun := time.Now()
+		b.kill("a")
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Errorf("the desk took %v to stop during a copy", took)
+		}
+		b.start("a")
+		if r := b.settle(time.Minute); r.Outcome != negotiate.OutcomeMoved {
+			t.Errorf("after the restart: %+v", r)
+		}
+		b.wantRunner("b")
+	})
+}
+
 func TestRefusedHostIsPassedOver(t *testing.T) {
 	scenario(t, []negotiate.HostID{"a", "b", "c"}, func(b *bench) {
 		b.refuseAt("b", negotiate.RefusedNoRoom)

@@ -211,19 +211,27 @@ func (d *Desk) setTimer(s side, e negotiate.SetTimer) {
 	d.timers[key] = time.AfterFunc(e.After, func() { d.post(fired) })
 }
 
-// job runs fn beside the desk and reports whether it does. When too many run, fn
-// is dropped: the timers of the state machines ask again for whatever matters.
-func (d *Desk) job(ctx context.Context, fn func(ctx context.Context)) bool {
+// job runs fn beside the desk, which waits for it when it stops. When too many run,
+// fn is dropped: the timers of the state machines ask again for whatever matters.
+func (d *Desk) job(ctx context.Context, fn func(ctx context.Context)) {
+	d.wg.Add(1)
+	if !d.begin(func() { defer d.wg.Done(); fn(ctx) }) {
+		d.wg.Done()
+	}
+}
+
+// begin runs fn beside the desk, and reports whether it does: not when too many run.
+func (d *Desk) begin(fn func()) bool {
 	select {
 	case d.jobs <- struct{}{}:
 	default:
 		d.o.Logger.Warn("hand-over call dropped: too many are under way", "limit", maxJobs)
 		return false
 	}
-	d.wg.Go(func() {
+	go func() {
 		defer func() { <-d.jobs }()
-		fn(ctx)
-	})
+		fn()
+	}()
 	return true
 }
 

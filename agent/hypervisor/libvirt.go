@@ -31,8 +31,9 @@ const (
 	maxMoves = 4
 )
 
-// stopWait is how long Close waits for calls that are under way.
-const stopWait = 3 * time.Second
+// stopWait is how long Close waits for calls that are under way: the agent has five
+// seconds to end, of which leaving the cluster takes up to three.
+const stopWait = time.Second
 
 // Libvirt is a driver on one libvirtd. All methods may be called concurrently.
 type Libvirt struct {
@@ -185,7 +186,8 @@ func (d *Libvirt) Hanging() int {
 }
 
 // Close ends the connections and waits for the driver's goroutines, and a little
-// for calls under way; those that hang in libvirt are left there. It never fails.
+// for calls under way; those that hang in libvirt are left there, and so are
+// migrations, which libvirt finishes alone. It never fails.
 func (d *Libvirt) Close() error {
 	d.closing.Do(d.shut)
 	return nil
@@ -199,6 +201,9 @@ func (d *Libvirt) shut() {
 	defer limit.Stop()
 	for _, p := range d.pools() {
 		p.flush()
+		if p == d.moves {
+			continue
+		}
 		for range cap(p.places) { // a place that can be taken is free, and stays taken
 			select {
 			case p.places <- struct{}{}:
