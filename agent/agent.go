@@ -60,6 +60,7 @@ type Agent struct {
 	moves   *moves
 	offers  *offerLog
 	models  chan model // forecasters' states that peers hand over
+	dirty   chan dirtyRate
 	lookNow chan struct{}
 	tagging chan struct{} // held while the tags are being told
 
@@ -85,6 +86,7 @@ func New(o Options) (*Agent, error) {
 		moves:     newMoves(o.Store),
 		offers:    &offerLog{},
 		models:    make(chan model, 16),
+		dirty:     make(chan dirtyRate, 1),
 		lookNow:   make(chan struct{}, 1),
 		tagging:   make(chan struct{}, 1),
 		proposals: make(chan proposal, 4),
@@ -116,6 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("hand-over", a.desk.Run)
 	run("inventory", func(ctx context.Context) error { return a.takeInventory(ctx, inventories) })
 	run("event handlers", a.runHandlers)
+	run("dirty rates", a.measureDirty)
 	run("loop", func(ctx context.Context) error { return a.loop(ctx, inventories) })
 	if a.o.Mesh != nil {
 		a.handlePeers()

@@ -77,6 +77,8 @@ func (a *Agent) loop(ctx context.Context, inventories <-chan inventory) error {
 			l.ended(u)
 		case m := <-a.models:
 			l.inherit(m)
+		case d := <-a.dirty:
+			l.dirtied(d)
 		case <-models.C:
 			if err := l.saveModels(); err != nil {
 				l.a.log.Warn("learned models not saved", "err", err)
@@ -212,6 +214,8 @@ func (l *loop) keep(at time.Time, v *vm) {
 	put(history.DiskWrite, v.now.diskWrite)
 	put(history.NetRx, v.now.netRx)
 	put(history.NetTx, v.now.netTx)
+	put(history.MajorFaults, v.now.majorFaults)
+	put(history.Switches, v.now.switches)
 	if v.sample.Has(bpf.SignalRSS) {
 		put(history.RSS, float64(v.sample.RSS)/(1<<20))
 	}

@@ -18,6 +18,8 @@ type Driver interface {
 	handover.Hypervisor
 	Domains(ctx context.Context) ([]hypervisor.Domain, error)
 	Memory(ctx context.Context) (map[string]hypervisor.MemoryStats, error)
+	// DirtyRate measures for about a second; ErrJobActive during a migration.
+	DirtyRate(ctx context.Context, id string) (bytesPerSecond float64, err error)
 	HostInfo(ctx context.Context) (hypervisor.HostInfo, error)
 	Events() <-chan hypervisor.Event
 	Connected() (bool, error)

@@ -13,11 +13,13 @@ type rates struct {
 	used, waited        float64 // cores
 	diskRead, diskWrite float64 // bytes/s
 	netRx, netTx        float64 // bytes/s, as the guest sees them
+	majorFaults         float64 // 1/s
+	switches            float64 // 1/s
 }
 
 func unknownRates() rates {
 	n := math.NaN()
-	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n}
+	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n, majorFaults: n, switches: n}
 }
 
 // Between these shares of what there is, it counts as used up more and more.
@@ -74,6 +76,10 @@ func between(prev, next *bpf.Sample) (r rates, ok bool) {
 	if next.Has(bpf.SignalIO) {
 		r.diskRead = float64(next.ReadBytes-prev.ReadBytes) / dt.Seconds()
 		r.diskWrite = float64(next.WriteBytes-prev.WriteBytes) / dt.Seconds()
+	}
+	r.majorFaults = float64(next.MajorFaults-prev.MajorFaults) / dt.Seconds()
+	if next.Has(bpf.SignalSwitches) {
+		r.switches = float64(next.VoluntarySwitches-prev.VoluntarySwitches+next.InvoluntarySwitches-prev.InvoluntarySwitches) / dt.Seconds()
 	}
 	// Without the waited part the demand is censored: it must not pass for a
 	// small one.

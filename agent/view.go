@@ -2,12 +2,14 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"headroom/agent/api"
 	"headroom/agent/handover"
+	"headroom/bpf"
 	"headroom/planner"
 	"headroom/planner/negotiate"
 	"headroom/predict"
@@ -135,6 +137,9 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 	if v.sample.RSS > 0 {
 		p.Resident = min(p.Memory, planner.MiB(float64(v.sample.RSS)/(1<<20)))
 	}
+	if !math.IsNaN(v.dirty) {
+		p.DirtyRate, p.HasDirtyRate = planner.BytesPerSecond(v.dirty), true
+	}
 	for _, d := range v.dom.Disks {
 		p.Pools = appendNew(p.Pools, d.Pool)
 	}
@@ -206,6 +211,8 @@ func (a *Agent) apiVM(v *vm) api.VM {
 		Guard: string(a.guard()), Busy: v.dom.Job, LastFrom: v.dom.Metadata.LastFrom, HotSpots: hotTexts(v.hot),
 		DiskReadBps: known(v.now.diskRead), DiskWriteBps: known(v.now.diskWrite),
 		NetRxBps: known(v.now.netRx), NetTxBps: known(v.now.netTx),
+		MajorFaultsPerS: known(v.now.majorFaults), SwitchesPerS: known(v.now.switches),
+		DirtyBps: known(v.dirty), Job: v.dom.Job, Absent: a.absent(v),
 	}
 	if m := v.dom.Metadata.Mode; m != "" {
 		out.Mode = m
@@ -215,6 +222,13 @@ func (a *Agent) apiVM(v *vm) api.VM {
 	}
 	if at := v.dom.Metadata.MovedAt; !at.IsZero() {
 		out.LastMoved = &at
+	}
+	if v.sample.Has(bpf.SignalRSS) {
+		out.RSSMiB = known(float64(v.sample.RSS) / (1 << 20))
+	}
+	if v.hasMem {
+		out.MemoryAvailableMiB, out.MemoryUsedMiB = known(v.memory.AvailableMiB), known(v.memory.UsedMiB)
+		out.MemoryUnusedMiB = known(v.memory.UnusedMiB)
 	}
 	if v.forecast.Ready && v.forecast.Peak.Known() {
 		out.PeakP50Cores, out.PeakP90Cores = known(v.forecast.Peak[0]), known(v.forecast.Peak[2])

@@ -22,6 +22,7 @@ type vm struct {
 	links   bpf.LinkStats
 	linksAt time.Duration
 	linked  bool
+	dirty   float64 // bytes/s as last measured; NaN when never
 
 	now    rates
 	demand float64 // cores; NaN when not known
@@ -64,7 +65,7 @@ func (a *Agent) shape() predict.Config {
 // newVM takes up a domain, with what was learned of it before: by this agent
 // before its restart, or by the host that the VM came from.
 func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
-	v := &vm{dom: dom, now: unknownRates(), demand: math.NaN(), why: "no sample yet"}
+	v := &vm{dom: dom, now: unknownRates(), demand: math.NaN(), dirty: math.NaN(), why: "no sample yet"}
 	f, err := predict.New(l.a.shape())
 	if err != nil {
 		return nil, fmt.Errorf("forecaster: %w", err)

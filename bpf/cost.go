@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -8,6 +9,7 @@ import (
 
 // costMeter times passes on the calling thread's CPU clock and on the wall.
 type costMeter struct {
+	mu                 sync.Mutex // the cost is asked for while passes go on
 	passes             uint64
 	cpu0, wall0        time.Duration
 	lastCPU, lastWall  time.Duration
@@ -20,14 +22,18 @@ func (m *costMeter) begin() {
 }
 
 func (m *costMeter) end() {
-	m.lastCPU = clock(unix.CLOCK_THREAD_CPUTIME_ID) - m.cpu0
-	m.lastWall = clock(unix.CLOCK_MONOTONIC) - m.wall0
+	cpu, wall := clock(unix.CLOCK_THREAD_CPUTIME_ID)-m.cpu0, clock(unix.CLOCK_MONOTONIC)-m.wall0
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastCPU, m.lastWall = cpu, wall
 	m.totalCPU += m.lastCPU
 	m.totalRun += m.lastWall
 	m.passes++
 }
 
 func (m *costMeter) cost() Cost {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	c := Cost{Passes: m.passes, LastCPU: m.lastCPU, LastWall: m.lastWall}
 	if m.passes > 0 {
 		c.MeanCPU = m.totalCPU / time.Duration(m.passes)

@@ -323,7 +323,8 @@ func (s *Sampler) fill(out *Sample, v *vm, at time.Duration) {
 	out.Valid = true
 }
 
-// Cost tells what the passes so far cost.
+// Cost tells what the passes so far cost. Any goroutine may ask, also while
+// another one samples.
 func (s *Sampler) Cost() Cost { return s.cost.cost() }
 
 // Close frees the programs, maps and descriptors. Closing twice is no error.

@@ -47,7 +47,9 @@ func fakeForecast() Forecast {
 		Members: []ForecasterMember{{Name: "naive", Loss: ptr(0.1)}}}
 }
 
-func (f *fake) VMs() []VM { return []VM{{ID: "v1", Name: "web", HotSpots: []string{}}} }
+func (f *fake) VMs() []VM {
+	return []VM{{ID: "v1", Name: "web", Absent: []string{"io: closed"}, HotSpots: []string{}}}
+}
 func (f *fake) Forecast(vm string) (VMForecast, error) {
 	if vm != "web" {
 		return VMForecast{}, fmt.Errorf("VM %q: %w on this host", vm, ErrNotFound)

@@ -119,15 +119,28 @@ type VM struct {
 	WaitCores   float64 `json:"wait_cores"`
 	WaitSeconds float64 `json:"wait_core_seconds"`
 	// Rates are absent (null) when they are not known.
-	DiskReadBps  *float64   `json:"disk_read_bytes_per_s"`
-	DiskWriteBps *float64   `json:"disk_write_bytes_per_s"`
-	NetRxBps     *float64   `json:"net_rx_bytes_per_s"`
-	NetTxBps     *float64   `json:"net_tx_bytes_per_s"`
+	DiskReadBps  *float64 `json:"disk_read_bytes_per_s"`
+	DiskWriteBps *float64 `json:"disk_write_bytes_per_s"`
+	NetRxBps     *float64 `json:"net_rx_bytes_per_s"`
+	NetTxBps     *float64 `json:"net_tx_bytes_per_s"`
+	// Minor faults are not shown: a VM's memory comes by them.
+	MajorFaultsPerS *float64 `json:"major_faults_per_s"`
+	SwitchesPerS    *float64 `json:"switches_per_s"`
+	// Memory as the guest's balloon tells it, and resident on the host.
+	MemoryAvailableMiB *float64 `json:"memory_available_mib"`
+	MemoryUsedMiB      *float64 `json:"memory_used_mib"`
+	MemoryUnusedMiB    *float64 `json:"memory_unused_mib"`
+	RSSMiB             *float64 `json:"rss_mib"`
+	// DirtyBps is measured every 5 minutes at most, and never in a migration.
+	DirtyBps *float64 `json:"dirty_bytes_per_s"`
+	// Absent lists the signals that cannot be had, each with its reason.
+	Absent       []string   `json:"absent"`
 	PeakP50Cores *float64   `json:"peak_p50_cores"`
 	PeakP90Cores *float64   `json:"peak_p90_cores"`
 	Method       string     `json:"method"`
 	Mode         string     `json:"mode"`
 	Guard        string     `json:"guard"`
+	Job          string     `json:"job,omitempty"`
 	Busy         string     `json:"busy,omitempty"`
 	LastMoved    *time.Time `json:"last_moved"`
 	LastFrom     string     `json:"last_from,omitempty"`

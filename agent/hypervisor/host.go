@@ -3,6 +3,7 @@ package hypervisor
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -112,12 +113,15 @@ func (d *Libvirt) Memory(ctx context.Context) (map[string]MemoryStats, error) {
 }
 
 func balloon(b *libvirt.DomainStatsBalloon) (MemoryStats, bool) {
-	m := MemoryStats{}
+	m := MemoryStats{UnusedMiB: math.NaN()}
 	if b.RssSet {
 		m.RSSMiB = float64(b.Rss) / 1024
 	}
 	if !b.AvailableSet || (!b.UsableSet && !b.UnusedSet) {
 		return m, false
+	}
+	if b.UnusedSet {
+		m.UnusedMiB = float64(b.Unused) / 1024
 	}
 	free := b.Unused
 	if b.UsableSet {

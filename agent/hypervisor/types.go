@@ -84,6 +84,7 @@ type Metadata struct {
 type MemoryStats struct {
 	AvailableMiB float64 // what the guest has
 	UsedMiB      float64 // what it uses, caches apart
+	UnusedMiB    float64 // what it uses for nothing, not even caches; NaN when it does not tell
 	RSSMiB       float64
 }
 

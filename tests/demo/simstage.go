@@ -248,7 +248,7 @@ func (s *simSampler) Sample(dst []bpf.Sample) ([]bpf.Sample, error) {
 	for _, t := range s.targets {
 		used, waited, ok := s.driver.Counters(t.ID)
 		sample := bpf.Sample{ID: t.ID, PID: t.PID, At: now, Since: s.since[t.ID], VCPU: used, Wait: waited, VCPUWait: waited, Valid: ok,
-			Absent: []bpf.Absence{{Signal: bpf.SignalIO, Reason: "simulated"}, {Signal: bpf.SignalRSS, Reason: "simulated"}}}
+			Absent: []bpf.Absence{{Signal: bpf.SignalIO, Reason: "simulated"}, {Signal: bpf.SignalRSS, Reason: "simulated"}, {Signal: bpf.SignalSwitches, Reason: "simulated"}}}
 		if !ok {
 			sample.Reason = "gone"
 		}
