@@ -11,7 +11,7 @@ BIN   := bin/headroom
 export GOFLAGS := -tags=$(TAGS)
 
 .PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
-        lab-up lab-down fuzz clean install
+        lab-up lab-down fuzz bench-sampler clean install
 
 all: build
 
@@ -63,17 +63,21 @@ tidy:
 	$(GO) mod tidy
 
 generate: ## compile the BPF programs (needs clang 14)
-	$(GO) generate ./bpf/...
+	$(GO) generate ./bpf/... ./tests/bench/...
 
 verify-generate: ## the committed BPF objects are what their sources give
-	$(GO) generate ./bpf/...
-	@git diff --exit-code -- bpf || { echo "the committed BPF objects differ from their sources: run make generate with clang 14 and commit"; exit 1; }
+	$(GO) generate ./bpf/... ./tests/bench/...
+	@git diff --exit-code -- bpf tests/bench || { echo "the committed BPF objects differ from their sources: run make generate with clang 14 and commit"; exit 1; }
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	@for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; \
 	  done; done
+
+bench-sampler: deps ## what sampling costs, beside the other ways; writes docs/SAMPLER.md
+	$(GO) build -o bin/bench-sampler ./tests/bench/sampler
+	bin/bench-sampler -doc docs/SAMPLER.md
 
 lab-up: build ## a lab of N hosts by hand (N=3)
 	bin/lab up $${N:-3}

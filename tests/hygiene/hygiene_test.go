@@ -90,11 +90,11 @@ var pure = []string{"os", "net", "io/fs", "syscall", "log", "log/slog", "sync", 
 
 // homes says in which folder each library lives.
 var homes = map[string][]string{
-	"github.com/cilium/ebpf":          {"bpf"},
+	"github.com/cilium/ebpf":          {"bpf", "tests/bench"},
 	"github.com/hashicorp/serf":       {"mesh"},
 	"github.com/hashicorp/memberlist": {"mesh"},
 	"github.com/dgraph-io/badger":     {"agent/history"},
-	"libvirt.org/go/libvirt":          {"agent/hypervisor"},
+	"libvirt.org/go/libvirt":          {"agent/hypervisor", "tests/bench"},
 	"libvirt.org/go/libvirtxml":       {"agent/hypervisor", "tests/lab"},
 }
 

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"headroom/bpf"
+)
+
+// network is a network namespace with taps, and the ways to read them. The
+// sockets and files stay in the namespace that they were opened in.
+type network struct {
+	links   *bpf.Links
+	stats   map[string]bpf.LinkStats
+	procFD  int
+	buf     []byte
+	release chan bool
+}
+
+// openNetwork makes a namespace with n taps; it ends with the thread that holds
+// it.
+func openNetwork(n int) (*network, error) {
+	net := &network{stats: map[string]bpf.LinkStats{}, buf: make([]byte, 64<<10), release: make(chan bool)}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace
+		err := net.enter(n)
+		ready <- err
+		if err == nil {
+			<-net.release
+		}
+	}()
+	return net, <-ready
+}
+
+func (net *network) enter(n int) (err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("new network namespace: %w", err)
+	}
+	var batch strings.Builder
+	for i := range n {
+		fmt.Fprintf(&batch, "tuntap add dev vnet%d mode tap\n", i)
+	}
+	cmd := exec.Command("ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(batch.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make taps: %w: %s", err, out)
+	}
+	if net.procFD, err = unix.Open("/proc/thread-self/net/dev", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return err
+	}
+	net.links, err = bpf.OpenLinks()
+	return err
+}
+
+func (net *network) close() error {
+	close(net.release)
+	return errors.Join(net.links.Close(), unix.Close(net.procFD))
+}
+
+// readDev reads /proc/net/dev whole through a descriptor kept open.
+func (net *network) readDev() error {
+	for at := int64(0); ; {
+		n, err := unix.Pread(net.procFD, net.buf, at)
+		if err != nil || n == 0 {
+			return err
+		}
+		at += int64(n)
+	}
+}
+
+func measureNetwork(ctx context.Context, rounds int, r *report, net *network) error {
+	const reads = 20
+	read := func() error { return net.links.Read(net.stats) }
+	if err := read(); err != nil {
+		return err
+	}
+	taps := float64(len(net.stats))
+	if len(net.stats) < manyVMs {
+		return fmt.Errorf("%d interfaces seen of %d taps", len(net.stats), manyVMs)
+	}
+	perTap := func(call func() error) func() (float64, error) {
+		return func() (float64, error) {
+			d, err := cpuOf(reads, call)
+			return micros(d) / taps, err
+		}
+	}
+	got, err := takeTurns(ctx, rounds, method{ours, perTap(read)}, method{"dev", perTap(net.readDev)})
+	if err != nil {
+		return err
+	}
+	r.add("net_us_per_tap", "network: RTM_GETSTATS dump, 200 taps", "us a tap", got[ours], atMost(0.3))
+	r.add("", "network: /proc/net/dev kept open, not parsed", "us a tap", got["dev"], nil)
+	return nil
+}
