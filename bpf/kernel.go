@@ -144,21 +144,38 @@ func (k *kernelReader) pass(walks []*walk) (time.Duration, error) {
 			k.beginWalk(w, &k.walks[i])
 		}
 	}
-	var r threadReading
-	for i := range k.threads[:k.header.Used] {
-		t := &k.threads[i]
-		if w := walks[t.Walk]; w.ok() {
-			r.tid, r.born, r.cpu, r.name = t.Tid, t.Start, t.Cpu, t.Comm
-			r.wait = t.Wait + k.clock.pending(t.Queued)
-			w.account.observe(&r)
-		}
-	}
+	k.observeThreads(walks)
 	for i, w := range walks {
 		if w.ok() {
 			k.endWalk(w, &k.walks[i])
 		}
 	}
 	return time.Duration(k.header.Now), nil
+}
+
+// observeThreads hands each thread to its walk. A walk's threads come together,
+// so what the walk is worth is asked once.
+func (k *kernelReader) observeThreads(walks []*walk) {
+	var r threadReading
+	var into *account
+	last := -1
+	for i := range k.threads[:k.header.Used] {
+		t := &k.threads[i]
+		if int(t.Walk) != last {
+			last, into = int(t.Walk), nil
+			if w := walks[last]; w.ok() {
+				into = &w.account
+			}
+		}
+		if into == nil {
+			continue
+		}
+		r.tid, r.born, r.cpu, r.name, r.wait = t.Tid, t.Start, t.Cpu, t.Comm, t.Wait
+		if t.Queued != 0 {
+			r.wait += k.clock.pending(t.Queued)
+		}
+		into.observe(&r)
+	}
 }
 
 func (k *kernelReader) beginWalk(w *walk, kw *kern.SamplerWalk) {

@@ -172,6 +172,7 @@ static __always_inline void visit(struct pass *p, struct walk *w, u32 index, str
 {
 	struct thread *t;
 	u32 slot = p->used;
+	u64 queued;
 
 	if (!task->exit_state)
 		w->live++;
@@ -201,9 +202,13 @@ static __always_inline void visit(struct pass *p, struct walk *w, u32 index, str
 		t->wait = task->sched_info.run_delay;
 		/* in this order: the other would count a wait that ends here twice */
 		barrier();
-		/* one that runs may carry a stale stamp: woken while it fell asleep */
-		if (!task->on_cpu)
-			t->queued = task->sched_info.last_queued;
+		queued = task->sched_info.last_queued;
+		/*
+		 * One that runs may carry a stale stamp: woken while it fell asleep.
+		 * Most threads sleep without one, and are spared a cache line.
+		 */
+		if (queued && !task->on_cpu)
+			t->queued = queued;
 	}
 	__builtin_memcpy(t->comm, task->comm, TASK_COMM_LEN);
 }
