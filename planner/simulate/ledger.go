@@ -1,0 +1,59 @@
+package simulate
+
+// entry is one state of a VM or host, valid until the next.
+type entry struct {
+	allocated, requested float64 // MIPS
+	active               bool    // of a host: in use; of a VM: being copied
+	unserved             float64 // MIPS
+}
+
+// follow turns a sequence of entries into spans: those of the same moment
+// replace each other.
+type follow struct {
+	last    entry
+	at      float64
+	started bool
+}
+
+// enter notes e from t on, and returns the span that it ends.
+func (f *follow) enter(t float64, e entry) (span float64, was entry) {
+	span, was = t-f.at, f.last
+	if !f.started {
+		span = 0
+	}
+	f.last, f.at, f.started = e, t, true
+	return span, was
+}
+
+// hostLedger adds up what SLATAH and contention need of one host.
+type hostLedger struct {
+	follow
+	active, violated float64 // s
+	unserved         float64 // MIPS * s
+}
+
+func (l *hostLedger) enter(t float64, e entry) {
+	span, was := l.follow.enter(t, e)
+	l.unserved += was.unserved * span
+	if span > 0 && was.active {
+		l.active += span
+		if was.allocated < was.requested {
+			l.violated += span
+		}
+	}
+}
+
+// vmLedger adds up what PDM needs of one VM, in MIPS * s.
+type vmLedger struct {
+	follow
+	requested, allocated, degraded float64
+}
+
+func (l *vmLedger) enter(t float64, e entry) {
+	span, was := l.follow.enter(t, e)
+	l.requested += was.requested * span
+	l.allocated += was.allocated * span
+	if was.active && was.allocated < was.requested {
+		l.degraded += (was.requested - was.allocated) * span
+	}
+}

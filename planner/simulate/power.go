@@ -1,0 +1,30 @@
+package simulate
+
+import "math"
+
+// Power is the electrical power of a host in W at 0, 10 .. 100 % of its CPU, as
+// SPECpower_ssj2008 publishes it.
+type Power [11]float64
+
+// The hosts of the CloudSim benchmark, and a server of 12 cores.
+var (
+	PowerML110G4    = Power{86, 89.4, 92.6, 96, 99.5, 102, 106, 108, 112, 114, 117}
+	PowerML110G5    = Power{93.7, 97, 101, 105, 110, 116, 121, 125, 129, 133, 135}
+	PowerX3550X5675 = Power{58.4, 98, 109, 118, 128, 140, 153, 170, 189, 205, 222}
+)
+
+// At is the power at utilisation u, 0..1, linear between the published points.
+func (p *Power) At(u float64) float64 {
+	u = math.Min(1, math.Max(0, u))
+	i := min(9, int(u*10))
+	return p[i] + (p[i+1]-p[i])*(u*10-float64(i))
+}
+
+// energy is what a host draws in dt seconds, in J: the mean of the power before
+// and now, nothing for a host that was off (CloudSim's rule).
+func (p *Power) energy(before, now, dt float64) float64 {
+	if before == 0 {
+		return 0
+	}
+	return (p.At(before) + p.At(now)) / 2 * dt
+}

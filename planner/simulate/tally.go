@@ -1,0 +1,105 @@
+package simulate
+
+import "math/rand/v2"
+
+// returnWindow is how long a VM's return to the host that it left counts as
+// ping-pong, s; helpWindow is how long a move is given to help.
+const (
+	returnWindow = 2 * 3600
+	helpWindow   = 3600
+)
+
+// tally counts what a run did.
+type tally struct {
+	energy     float64 // J
+	migrations int
+	failed     int
+	impossible int
+	bytes      float64 // MiB
+	blackout   float64 // s
+	pingPongs  int
+	unhelpful  int
+	harmful    int
+
+	faults Faults
+	rng    *rand.Rand
+}
+
+// Faults are injected into a run; the zero value injects none. Shares are
+// probabilities, 0..1. Lost gossip, dead hosts and wrong forecasts concern the
+// policy headroom alone.
+type Faults struct {
+	FailedMigrations float64 // migrations that end where they began
+	SlowMigrations   float64 // migrations that take four times as long
+	LostGossip       float64 // digests that a round does not renew
+	StaleOffers      float64 // answers to probes that come too late
+	DeadAgents       float64 // hosts whose agent answers nobody and plans nothing
+	WrongForecasts   float64 // relative error of every forecast, one sign per VM
+}
+
+const slowFactor = 4
+
+func (t *tally) chance(p float64) bool { return p > 0 && t.rng.Float64() < p }
+
+func (t *tally) slow() float64 {
+	if t.chance(t.faults.SlowMigrations) {
+		return slowFactor
+	}
+	return 1
+}
+
+func (t *tally) fails() bool { return t.chance(t.faults.FailedMigrations) }
+
+func (t *tally) started(st *stage, f flight) {
+	t.migrations++
+	t.bytes += f.bytes
+	if f.fails {
+		t.failed++
+	}
+}
+
+// landed judges a move by what is recorded of the hour after it.
+func (t *tally) landed(st *stage, f flight) {
+	g := &st.guests[f.vm]
+	t.blackout += f.blackout
+	if g.lastFrom == f.to && st.now-g.leftAt <= returnWindow {
+		t.pingPongs++
+	}
+	if f.from < 0 {
+		return
+	}
+	switch gain := st.avoided(f); {
+	case gain < -1e-9:
+		t.harmful++
+		t.unhelpful++
+	case gain <= 1e-9:
+		t.unhelpful++
+	}
+}
+
+// avoided is the unserved demand, in MIPS * s over the hour to come, that the
+// move avoids at both hosts together, all other VMs staying where they are.
+func (st *stage) avoided(f flight) float64 {
+	from, to := &st.hosts[f.from], &st.hosts[f.to]
+	gain := 0.0
+	for t := st.now; t < st.now+helpWindow; t += st.setup.Step {
+		here, there := st.wanted(from, f.vm, t), st.wanted(to, f.vm, t)
+		g := &st.guests[f.vm]
+		u := st.demand(g, t) * g.MIPS
+		gain += excess(here+u, from) + excess(there, to) - excess(here, from) - excess(there+u, to)
+	}
+	return gain * st.setup.Step
+}
+
+func excess(mips float64, h *machine) float64 { return max(0, mips-h.capacity) }
+
+// wanted is the demand at t of the VMs of host h, without VM v.
+func (st *stage) wanted(h *machine, v int, t float64) float64 {
+	sum := 0.0
+	for _, w := range h.vms {
+		if g := &st.guests[w]; w != v && !h.receives(w) && !g.gone {
+			sum += st.demand(g, t) * g.MIPS
+		}
+	}
+	return sum
+}
