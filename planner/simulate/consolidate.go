@@ -155,12 +155,11 @@ func (c *consolidator) host(st *stage, v int, memory bool) int {
 		if c.excluded[i] || !h.suits(g) || memory && h.memory+g.Memory > h.Memory {
 			continue
 		}
-		used := h.capacity - h.free
-		rise := h.Power.At((used+g.req)/h.capacity) - h.Power.At(h.use(h.util))
+		rise := h.Power.At((h.used+g.req)/h.capacity) - h.Power.At(h.use(h.util))
 		if !(rise < least) {
 			continue
 		}
-		if used != 0 {
+		if h.used != 0 {
 			after := h.sums
 			after.count(h, g, false)
 			if c.detector.over(h, &after) {

@@ -75,3 +75,21 @@ func TestCloudSimFidelity(t *testing.T) {
 		})
 	}
 }
+
+// TestCorrectedCloudSim compares with CloudSim in which memory is enforced and
+// no VM is removed, on hosts of 16 GiB.
+func TestCorrectedCloudSim(t *testing.T) {
+	s := planetlab(t, "20110303", 800, 16384).Corrected()
+	for _, want := range []struct {
+		policy          string
+		kwh, migrations float64
+	}{
+		{"lr-mmt-1.2", 221.84, 2410}, {"iqr-mmt-1.5", 227.64, 7349}, {"thr-mmt-0.8", 225.68, 5686},
+	} {
+		r, err := Run(s, Options{Policy: want.policy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %.2f kWh (CloudSim %.2f), %d migrations (%.0f), SLATAH %.2f %%, %.0f core-s waited", want.policy, r.EnergyKWh, want.kwh, r.Migrations, want.migrations, r.SLATAHPercent, r.Contention)
+	}
+}

@@ -1,6 +1,9 @@
 package simulate
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // selector chooses which VM leaves an over-utilised host; -1 for none.
 type selector func(st *stage, i int) int
@@ -54,51 +57,75 @@ func (st *stage) determination(vms []int, k, samples int) (float64, bool) {
 	columns := [][]float64{ones}
 	for j, v := range vms {
 		if j != k {
-			columns = append(columns, append([]float64(nil), st.guests[v].history[:samples]...))
+			columns = append(columns, st.guests[v].history[:samples])
 		}
 	}
-	y := append([]float64(nil), st.guests[vms[k]].history[:samples]...)
-	mean, total := 0.0, 0.0
-	for _, v := range y {
-		mean += v / float64(samples)
+	y := st.guests[vms[k]].history[:samples]
+	coefficients, ok := leastSquares(columns, y)
+	if !ok {
+		return 0, false
 	}
-	for _, v := range y {
-		total += (v - mean) * (v - mean)
+	var rest, mean, total float64
+	for r, v := range y {
+		fitted := 0.0
+		for c, b := range coefficients {
+			fitted += columns[c][r] * b
+		}
+		rest += (v - fitted) * (v - fitted)
+		off := v - mean
+		step := off / float64(r+1)
+		mean += step
+		total += float64(r) * off * step
 	}
-	rest, ok := residual(columns, y)
-	return 1 - rest/total, ok
+	return 1 - rest/total, true
 }
 
-// residual is the sum of squares that least squares leaves of y, by Householder
-// reflections. It destroys its arguments.
-func residual(columns [][]float64, y []float64) (float64, bool) {
-	for c, col := range columns {
+// leastSquares solves for the coefficients of the columns that fit y best, by
+// Householder reflections. Like the library that CloudSim uses it calls a
+// problem singular only when a column vanishes exactly.
+func leastSquares(columns [][]float64, y []float64) ([]float64, bool) {
+	q := make([][]float64, len(columns))
+	for c := range columns {
+		q[c] = slices.Clone(columns[c])
+	}
+	y = slices.Clone(y)
+	diagonal := make([]float64, len(q))
+	for c, col := range q {
 		norm := 0.0
 		for _, x := range col[c:] {
 			norm += x * x
 		}
 		if norm == 0 {
-			return 0, false
+			return nil, false
 		}
 		a := math.Sqrt(norm)
 		if col[c] > 0 {
 			a = -a
 		}
+		diagonal[c] = a
 		col[c] -= a
-		for _, other := range append(columns[c+1:len(columns):len(columns)], y) {
-			dot := 0.0
-			for r := c; r < len(col); r++ {
-				dot += other[r] * col[r]
-			}
-			dot /= a * col[c]
-			for r := c; r < len(col); r++ {
-				other[r] += dot * col[r]
-			}
+		for _, other := range q[c+1:] {
+			reflect(other, col, c, a)
+		}
+		reflect(y, col, c, a)
+	}
+	for c := len(q) - 1; c >= 0; c-- {
+		y[c] /= diagonal[c]
+		for r := range c {
+			y[r] -= y[c] * q[c][r]
 		}
 	}
-	rest := 0.0
-	for _, x := range y[len(columns):] {
-		rest += x * x
+	return y[:len(q)], true
+}
+
+// reflect applies the reflection of column c, whose diagonal is a, to x.
+func reflect(x, col []float64, c int, a float64) {
+	dot := 0.0
+	for r := c; r < len(col); r++ {
+		dot += x[r] * col[r]
 	}
-	return rest, true
+	dot /= a * col[c]
+	for r := c; r < len(col); r++ {
+		x[r] += dot * col[r]
+	}
 }

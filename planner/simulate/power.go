@@ -14,10 +14,17 @@ var (
 )
 
 // At is the power at utilisation u, 0..1, linear between the published points.
+// Hosts of one type in the same tenth differ by rounding alone in what another
+// VM would add, and the smallest decides who gets it: so the order of operations
+// is CloudSim's.
 func (p *Power) At(u float64) float64 {
 	u = math.Min(1, math.Max(0, u))
-	i := min(9, int(u*10))
-	return p[i] + (p[i+1]-p[i])*(u*10-float64(i))
+	if math.Mod(u, 0.1) == 0 {
+		return p[int(u*10)]
+	}
+	low, high := int(math.Floor(u*10)), int(math.Ceil(u*10))
+	delta := (p[high] - p[low]) / 10
+	return p[low] + delta*(u-float64(low)/10)*100
 }
 
 // energy is what a host draws in dt seconds, in J: the mean of the power before
@@ -26,5 +33,6 @@ func (p *Power) energy(before, now, dt float64) float64 {
 	if before == 0 {
 		return 0
 	}
-	return (p.At(before) + p.At(now)) / 2 * dt
+	from, to := p.At(before), p.At(now)
+	return (from + (to-from)/2) * dt
 }

@@ -43,6 +43,7 @@ type machine struct {
 // sums are what follows from machine.vms alone; settle brings them up to date.
 type sums struct {
 	requested float64
+	used      float64 // MIPS granted
 	free      float64 // MIPS not asked for
 	memory    float64 // MiB allocated
 	history   [historyLength]float64
@@ -257,6 +258,7 @@ func (s *sums) count(h *machine, g *guest, in bool) {
 	if in {
 		want *= 0.1
 	}
+	s.used += want
 	s.free = math.Max(0, s.free-want)
 	s.memory += g.Memory
 	shares := &g.shares[h.class]
