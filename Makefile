@@ -93,3 +93,8 @@ install: build ## into DESTDIR: binary, unit file, example configuration
 
 clean:
 	rm -rf bin
+
+.PHONY: bench-planner
+TRACES ?= $(HEADROOM_TRACES)
+bench-planner: ## policies on recorded traces (TRACES=DIR), CloudSim, hbal; ends with a JSON line
+	@$(GO) run ./tests/bench/planner -traces "$(TRACES)"

@@ -85,6 +85,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "ask", Title: "Ask the local agent:"},
 		&cobra.Group{ID: "act", Title: "Act:"},
+		&cobra.Group{ID: "study", Title: "Study:"},
 		&cobra.Group{ID: "host", Title: "Set up a host:"})
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -96,6 +97,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 		(&slotsCmd{env: e}).command(), (&membersCmd{env: e}).command(), (&offersCmd{env: e}).command(),
 		(&decisionsCmd{env: e}).command(), (&migrationsCmd{env: e}).command(), (&eventsCmd{env: e}).command())
 	add("act", (&migrateCmd{env: e}).command())
+	add("study", (&simulateCmd{env: e}).command())
 	add("host", (&agentCmd{env: e}).command(), (&configCmd{env: e}).command(), (&certCmd{env: e}).command(),
 		(&doctorCmd{env: e}).command())
 	return root

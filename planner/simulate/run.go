@@ -63,6 +63,11 @@ func newPolicy(o Options) (policy, error) {
 	return newConsolidator(name)
 }
 
+// beginner is a policy that needs to see the stage before the first step.
+type beginner interface {
+	begin(st *stage) error
+}
+
 // idle moves nothing.
 type idle struct{}
 
@@ -71,6 +76,9 @@ func (idle) round(*stage, bool) []Move { return nil }
 
 // Run replays the setup under one policy.
 func Run(s Setup, o Options) (Result, error) {
+	if o.Each == nil {
+		o.Each = serial
+	}
 	p, err := newPolicy(o)
 	if err == nil {
 		err = s.check()
@@ -78,13 +86,15 @@ func Run(s Setup, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("simulate: %w", err)
 	}
-	if o.Each == nil {
-		o.Each = serial
-	}
 	st := newStage(&s)
 	st.log.faults, st.log.rng = o.Faults, rand.New(rand.NewPCG(o.Seed, 0x51c0))
 	if err := st.place(p); err != nil {
 		return Result{}, fmt.Errorf("simulate: %w", err)
+	}
+	if b, ok := p.(beginner); ok {
+		if err := b.begin(st); err != nil {
+			return Result{}, fmt.Errorf("simulate: %w", err)
+		}
 	}
 	st.play(p, o.Progress)
 	return st.result(o), nil
@@ -116,7 +126,7 @@ func (st *stage) play(p policy, progress func(done, of int)) {
 			st.update(at, r == 0 && st.sampled(at))
 			st.settleAll()
 			for _, m := range p.round(st, r == 0) {
-				st.start(m)
+				st.begin(m, p)
 			}
 		}
 		if progress != nil {
@@ -124,6 +134,13 @@ func (st *stage) play(p policy, progress func(done, of int)) {
 		}
 	}
 	st.land(math.Nextafter(end, 0), p)
+}
+
+// begin starts a move, and tells the policy when it could not.
+func (st *stage) begin(m Move, p policy) {
+	if w, ok := p.(watcher); !st.start(m) && ok {
+		w.landed(st, flight{vm: m.VM, from: st.guests[m.VM].home, to: m.To, started: st.now, end: st.now, fails: true})
+	}
 }
 
 // sampled says whether a VM's history takes a value at t: with CloudSim's clock

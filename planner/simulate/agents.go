@@ -1,0 +1,265 @@
+package simulate
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"headroom/planner"
+	"headroom/predict"
+)
+
+// agents is the policy headroom: on every host a planner, fed as the agent feeds
+// it, with forecasts of package predict. Nothing in it knows more than an agent
+// would: demand up to now, digests of the other hosts, answers to its probes.
+type agents struct {
+	o      Options
+	policy planner.Policy
+	rng    *rand.Rand
+	epoch  time.Time
+
+	forecasters []*predict.Forecaster
+	errors      []float64 // relative error injected into each VM's forecasts
+	vms         []planner.VM
+	hosts       []agent
+	peers       []planner.Peer
+	stale       []bool // hosts whose digest is older than their state
+}
+
+// agent is what one host's agent remembers.
+type agent struct {
+	host    planner.Host
+	state   planner.State
+	dead    bool
+	pressed bool // its last round saw pressure: the next comes within the step
+	attempt map[planner.VMID]planner.Decision
+}
+
+// roundsPerStep: with a sample every five minutes an agent under pressure plans
+// each minute, so that its three rounds of five fit between two samples.
+const roundsPerStep = 5
+
+func newAgents(o Options) policy {
+	return &agents{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0xa9e2)), epoch: time.Date(2011, 3, 3, 0, 0, 0, 0, time.UTC)}
+}
+
+// SimulatedPolicy is the planner's policy in simulations: the defaults, in mode
+// auto, without the delay before a probe, over the bandwidth of the hosts.
+func SimulatedPolicy(bandwidth float64) planner.Policy {
+	p := planner.DefaultPolicy()
+	p.Mode = planner.ModeAuto
+	p.MaxJitter = 0
+	p.Bandwidth = planner.BytesPerSecond(bandwidth * (1 << 20))
+	p.Classes = []planner.Class{
+		{Name: "small", VCPU: 0.25, Memory: 512},
+		{Name: "medium", VCPU: 0.5, Memory: 1024},
+		{Name: "large", VCPU: 1, Memory: 2048},
+		{Name: "xlarge", VCPU: 4, Memory: 8192},
+	}
+	return p
+}
+
+func (a *agents) rounds() int { return roundsPerStep }
+
+// begin makes the agents once the stage is known.
+func (a *agents) begin(st *stage) error {
+	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth)
+	step := time.Duration(st.setup.Step * float64(time.Second))
+	config := predict.Config{Step: step, Horizon: 12}
+	a.errors = make([]float64, len(st.guests))
+	for v := range st.guests {
+		g := &st.guests[v]
+		f, err := predict.New(config)
+		if err != nil {
+			return fmt.Errorf("forecaster: %w", err)
+		}
+		a.forecasters = append(a.forecasters, f)
+		a.vms = append(a.vms, planner.VM{
+			ID: planner.VMID(strconv.Itoa(v)), Name: g.ID, VCPUs: g.VCPUs, Memory: planner.MiB(g.Memory), Measured: true, Guarded: true,
+			DirtyRate: planner.BytesPerSecond(st.setup.DirtyShare * g.Memory * (1 << 20)), HasDirtyRate: true,
+		})
+		if e := a.o.Faults.WrongForecasts; e > 0 {
+			a.errors[v] = e * (2*a.rng.Float64() - 1)
+		}
+	}
+	for i := range st.hosts {
+		h := &st.hosts[i]
+		a.hosts = append(a.hosts, agent{
+			dead:    a.o.Faults.DeadAgents > 0 && a.rng.Float64() < a.o.Faults.DeadAgents,
+			attempt: map[planner.VMID]planner.Decision{},
+			host: planner.Host{
+				ID: planner.HostID(strconv.Itoa(i)), Name: h.ID, Complete: true, View: planner.View{Stable: true}, Horizon: step * 12,
+				Capacity: planner.Capacity{CPU: planner.Cores(h.capacity / st.setup.CoreMIPS), Memory: planner.MiB(h.Memory)},
+			},
+		})
+	}
+	a.peers = make([]planner.Peer, len(a.hosts))
+	a.stale = make([]bool, len(a.hosts))
+	return nil
+}
+
+func (a *agents) round(st *stage, sample bool) []Move {
+	if sample {
+		a.observe(st)
+		for i := range a.hosts {
+			a.refresh(st, i)
+		}
+	}
+	a.gossip()
+	at := a.epoch.Add(time.Duration(st.now * float64(time.Second)))
+	var moves []Move
+	for _, i := range a.rng.Perm(len(a.hosts)) {
+		x := &a.hosts[i]
+		if x.dead || len(x.host.VMs) == 0 || !sample && !x.pressed {
+			continue
+		}
+		d, state := planner.Decide(at, x.host, a.peers, x.state, a.policy, a.rng)
+		x.state = state
+		x.pressed = d.Inputs.Pressure > a.policy.High
+		if d.Action == planner.ActionMove {
+			moves = a.negotiate(at, i, d, moves)
+		}
+	}
+	return moves
+}
+
+// observe gives every VM's demand of this step to its forecaster.
+func (a *agents) observe(st *stage) {
+	a.o.Each(len(st.guests), func(v int) {
+		g := &st.guests[v]
+		x := g.req / st.setup.CoreMIPS
+		if d := g.Demand[min(st.tick, len(g.Demand)-1)]; d != d {
+			x = math.NaN()
+		}
+		a.forecasters[v].Observe(x)
+		vm := &a.vms[v]
+		vm.CPU = a.forecasters[v].Forecast()
+		vm.CPU.Members = nil
+		vm.NowCPU = planner.Cores(g.req / st.setup.CoreMIPS)
+		if g.Resident != nil {
+			vm.Resident = planner.MiB(math.Max(1, float64(g.Resident[min(st.tick, len(g.Resident)-1)])))
+			vm.DirtyRate = planner.BytesPerSecond(st.setup.DirtyShare * float64(vm.Resident) * (1 << 20))
+		}
+		if e := a.errors[v]; e != 0 {
+			distort(&vm.CPU, 1+e)
+		}
+	})
+}
+
+// distort makes a forecast wrong by a factor.
+func distort(f *predict.Forecast, by float64) {
+	for i := range f.Peak {
+		f.Peak[i] *= by
+	}
+	for h := range f.Steps {
+		for i := range f.Steps[h] {
+			f.Steps[h][i] *= by
+		}
+	}
+}
+
+// refresh rebuilds what host i's agent sees of its VMs.
+func (a *agents) refresh(st *stage, i int) {
+	h, m := &a.hosts[i].host, &st.hosts[i]
+	h.VMs = h.VMs[:0:0]
+	for _, v := range m.vms {
+		if !m.receives(v) {
+			h.VMs = append(h.VMs, a.vms[v])
+		}
+	}
+	slices.SortFunc(h.VMs, func(x, y planner.VM) int {
+		if x.ID < y.ID {
+			return -1
+		}
+		return 1
+	})
+	a.stale[i] = true
+}
+
+// gossip renews the digests of hosts that changed.
+func (a *agents) gossip() {
+	for i := range a.hosts {
+		if !a.stale[i] || a.o.Faults.LostGossip > 0 && a.peers[i].ID != "" && a.rng.Float64() < a.o.Faults.LostGossip {
+			continue
+		}
+		a.stale[i] = false
+		h := &a.hosts[i].host
+		p := planner.Peer{ID: h.ID, Name: h.Name, Alive: !a.hosts[i].dead, Free: map[string]int{}, Incoming: len(h.Incoming), Pressure: 2.55}
+		for _, s := range planner.Slots(*h, a.policy.Classes, a.policy.SlotProbability, a.epoch) {
+			p.Free[s.Class] = s.Free
+		}
+		if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
+			p.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
+		} else if len(h.VMs) == 0 {
+			p.Pressure = 0
+		}
+		a.peers[i] = p
+	}
+}
+
+// negotiate probes the candidates of one decision and starts the move if one
+// of them accepts.
+func (a *agents) negotiate(at time.Time, i int, d planner.Decision, moves []Move) []Move {
+	x := &a.hosts[i]
+	v, _ := strconv.Atoi(string(d.VM))
+	vm := x.host.VMs[slices.IndexFunc(x.host.VMs, func(w planner.VM) bool { return w.ID == d.VM })]
+	var offers []planner.Offer
+	for _, id := range d.Candidates {
+		j, _ := strconv.Atoi(string(id))
+		if a.hosts[j].dead {
+			continue
+		}
+		offer := planner.MakeOffer(at, a.hosts[j].host, *d.Need, a.policy)
+		if a.o.Faults.StaleOffers > 0 && a.rng.Float64() < a.o.Faults.StaleOffers {
+			offer.Age = 2 * a.policy.MaxOfferAge
+		}
+		offers = append(offers, offer)
+	}
+	to, e, refused := planner.Choose(vm, x.host, offers, a.policy)
+	d = d.Conclude(to, e, refused, a.policy)
+	if to == "" {
+		x.state = x.state.NoteRefused(at, d.VM, refused, a.policy)
+		return moves
+	}
+	j, _ := strconv.Atoi(string(to))
+	x.state = x.state.NoteStarted()
+	x.host.Outgoing = append(slices.Clone(x.host.Outgoing), d.VM)
+	x.attempt[d.VM] = d
+	y := &a.hosts[j].host
+	y.Incoming = append(slices.Clone(y.Incoming), planner.Incoming{Need: *d.Need})
+	a.stale[j] = true
+	return append(moves, Move{VM: v, To: j})
+}
+
+// landed tells the agents of both hosts that a move has ended.
+func (a *agents) landed(st *stage, f flight) {
+	at := a.epoch.Add(time.Duration(st.now * float64(time.Second)))
+	id := a.vms[f.vm].ID
+	src, dst := &a.hosts[f.from], &a.hosts[f.to]
+	src.host.Outgoing = slices.DeleteFunc(slices.Clone(src.host.Outgoing), func(v planner.VMID) bool { return v == id })
+	dst.host.Incoming = slices.DeleteFunc(slices.Clone(dst.host.Incoming), func(in planner.Incoming) bool { return in.Need.VM == id })
+	d := src.attempt[id]
+	delete(src.attempt, id)
+	r := planner.MigrationResult{At: at, VM: id, To: dst.host.ID, OK: !f.fails, Bytes: uint64(f.bytes * (1 << 20)),
+		CopyTime: seconds(f.end - f.started), Blackout: seconds(f.blackout)}
+	if d.Evaluation != nil {
+		r.PredictedCopyTime, r.PredictedBlackout = d.Evaluation.Cost.CopyTime, d.Evaluation.Cost.Blackout
+	}
+	if f.fails {
+		r.Why = "injected failure"
+	} else {
+		h := &a.vms[f.vm].History
+		h.Moves = append(slices.DeleteFunc(slices.Clone(h.Moves), func(t time.Time) bool { return at.Sub(t) > 24*time.Hour }), at)
+		h.LastMoved, h.LastFrom = at, src.host.ID
+	}
+	if f.end > f.started { // else it never began, and teaches nothing
+		src.host.Learned = src.host.Learned.Note(r)
+	}
+	a.refresh(st, f.from)
+	a.refresh(st, f.to)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
