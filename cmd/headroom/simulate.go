@@ -99,13 +99,13 @@ func (c *simulateCmd) setup() (simulate.Setup, error) {
 		return traces.ReadPublished(c.trace)
 	}
 	if c.hosts == "" {
-		return traces.Read(c.trace, nil)
+		return traces.Read(c.trace, nil, c.seed)
 	}
 	hosts, err := traces.ReadHosts(c.hosts)
 	if err != nil {
 		return simulate.Setup{}, err
 	}
-	return traces.Read(c.trace, hosts)
+	return traces.Read(c.trace, hosts, c.seed)
 }
 
 // progress draws a bar on a terminal, and nothing elsewhere.

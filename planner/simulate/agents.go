@@ -181,23 +181,33 @@ func (a *agents) refresh(st *stage, i int) {
 
 // gossip renews the digests of hosts that changed.
 func (a *agents) gossip() {
+	var due []int
 	for i := range a.hosts {
-		if !a.stale[i] || a.o.Faults.LostGossip > 0 && a.peers[i].ID != "" && a.rng.Float64() < a.o.Faults.LostGossip {
-			continue
+		lost := a.o.Faults.LostGossip > 0 && a.peers[i].ID != "" && a.rng.Float64() < a.o.Faults.LostGossip
+		if a.stale[i] && !lost {
+			due = append(due, i)
 		}
-		a.stale[i] = false
-		h := &a.hosts[i].host
-		p := planner.Peer{ID: h.ID, Name: h.Name, Alive: !a.hosts[i].dead, Free: map[string]int{}, Incoming: len(h.Incoming), Pressure: 2.55}
-		for _, s := range planner.Slots(*h, a.policy.Classes, a.policy.SlotProbability, a.epoch) {
-			p.Free[s.Class] = s.Free
-		}
-		if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
-			p.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
-		} else if len(h.VMs) == 0 {
-			p.Pressure = 0
-		}
-		a.peers[i] = p
 	}
+	a.o.Each(len(due), func(k int) {
+		i := due[k]
+		a.stale[i] = false
+		a.peers[i] = a.digest(i)
+	})
+}
+
+// digest is what host i would gossip now.
+func (a *agents) digest(i int) planner.Peer {
+	h := &a.hosts[i].host
+	p := planner.Peer{ID: h.ID, Name: h.Name, Alive: !a.hosts[i].dead, Free: map[string]int{}, Incoming: len(h.Incoming), Pressure: 2.55}
+	for _, s := range planner.Slots(*h, a.policy.Classes, a.policy.SlotProbability, a.epoch) {
+		p.Free[s.Class] = s.Free
+	}
+	if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
+		p.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
+	} else if len(h.VMs) == 0 {
+		p.Pressure = 0
+	}
+	return p
 }
 
 // negotiate probes the candidates of one decision and starts the move if one

@@ -150,10 +150,17 @@ func (c *consolidator) undo(st *stage, moves []Move) {
 func (c *consolidator) host(st *stage, v int, memory bool) int {
 	g := &st.guests[v]
 	best, least := -1, math.Inf(1)
+	clear(st.weighed)
 	for i := range st.hosts {
 		h := &st.hosts[i]
 		if c.excluded[i] || !h.suits(g) || memory && h.memory+g.Memory > h.Memory {
 			continue
+		}
+		if h.used == 0 && h.util == 0 {
+			if st.weighed[h.class] == *h.Power {
+				continue // as good as an empty host before it, and later
+			}
+			st.weighed[h.class] = *h.Power
 		}
 		rise := h.Power.At((h.used+g.req)/h.capacity) - h.Power.At(h.use(h.util))
 		if !(rise < least) {

@@ -19,10 +19,12 @@ var (
 // is CloudSim's.
 func (p *Power) At(u float64) float64 {
 	u = math.Min(1, math.Max(0, u))
-	if math.Mod(u, 0.1) == 0 {
-		return p[int(u*10)]
+	tenths := u * 10
+	low, high := int(math.Floor(tenths)), int(math.Ceil(tenths))
+	// The remainder is slow to compute and can be zero at whole tenths alone.
+	if off := tenths - float64(low); (off < 1e-9 || off > 1-1e-9) && math.Mod(u, 0.1) == 0 {
+		return p[int(tenths)]
 	}
-	low, high := int(math.Floor(u*10)), int(math.Ceil(u*10))
 	delta := (p[high] - p[low]) / 10
 	return p[low] + delta*(u-float64(low)/10)*100
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 )
 
 // VM is one recorded VM. Its CPU is given in MIPS, CloudSim's word for the MHz
@@ -146,32 +147,26 @@ func (s Setup) Corrected() Setup {
 	return s
 }
 
-// Spread returns the setup with a start placement that all policies share: VMs
-// in order, the largest first, each to the host with the smallest share of its
-// CPU promised, as far as memory fits.
-func (s Setup) Spread() (Setup, error) {
-	order := make([]int, len(s.VMs))
-	for i := range order {
-		order[i] = i
-	}
-	sortStable(order, func(a, b int) bool { return s.VMs[a].MIPS > s.VMs[b].MIPS })
-	cpu, memory := make([]float64, len(s.Hosts)), make([]float64, len(s.Hosts))
+// Scatter returns the setup with a start placement that all policies share: VMs
+// in order, each on a host drawn at random among those whose memory holds it. A
+// placement by size would use what no scheduler knows of a VM to come.
+func (s Setup) Scatter(seed uint64) (Setup, error) {
+	rng := rand.New(rand.NewPCG(seed, 0x5ca7))
+	memory := make([]float64, len(s.Hosts))
 	s.Start = make([]int, len(s.VMs))
-	for _, i := range order {
-		best, least := -1, math.Inf(1)
+	for i := range s.VMs {
+		var fit []int
 		for j := range s.Hosts {
-			h := &s.Hosts[j]
-			share := (cpu[j] + s.VMs[i].MIPS) / (float64(h.PEs) * h.MIPS)
-			if memory[j]+s.VMs[i].Memory <= h.Memory && share < least {
-				best, least = j, share
+			if memory[j]+s.VMs[i].Memory <= s.Hosts[j].Memory {
+				fit = append(fit, j)
 			}
 		}
-		if best < 0 {
+		if len(fit) == 0 {
 			return s, fmt.Errorf("VM %s of %.0f MiB fits on none of %d hosts", s.VMs[i].ID, s.VMs[i].Memory, len(s.Hosts))
 		}
-		s.Start[i] = best
-		cpu[best] += s.VMs[i].MIPS
-		memory[best] += s.VMs[i].Memory
+		j := fit[rng.IntN(len(fit))]
+		s.Start[i] = j
+		memory[j] += s.VMs[i].Memory
 	}
 	return s, nil
 }

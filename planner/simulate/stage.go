@@ -60,10 +60,11 @@ type stage struct {
 	tick    int       // index of the current step
 	flights []flight
 	log     tally
+	weighed map[int]Power // scratch: kinds of empty host already weighed, by class
 }
 
 func newStage(s *Setup) *stage {
-	st := &stage{setup: s, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts))}
+	st := &stage{setup: s, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts)), weighed: map[int]Power{}}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		m := machine{Host: h, capacity: float64(h.PEs) * h.MIPS}

@@ -82,7 +82,9 @@ func bitbrainsVM(name string, xs []sample, begin float64, steps int) (simulate.V
 	for _, x := range xs {
 		if x.cores > 0 { // without cores the VM was off
 			k := int(math.Round((x.at - begin) / bitbrainsStep))
-			vm.Demand[k] = float32(x.used / vm.MIPS)
+			// Turbo lets a VM use more MHz than its cores have by name; no host
+			// here could serve that.
+			vm.Demand[k] = float32(math.Min(1, x.used/vm.MIPS))
 			vm.Resident[k] = float32(math.Min(vm.Memory, x.inUse/1024))
 		}
 	}

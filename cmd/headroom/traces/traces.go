@@ -38,8 +38,8 @@ const (
 var ErrNoTrace = errors.New("no trace of a known kind: want PlanetLab (files of integers) or Bitbrains (*.csv)")
 
 // Read reads the trace in a folder and gives it hosts: those given, or sized
-// ones. All policies share the setup's start placement.
-func Read(dir string, hosts []simulate.Host) (simulate.Setup, error) {
+// ones. All policies share the start placement, which the seed draws.
+func Read(dir string, hosts []simulate.Host, seed uint64) (simulate.Setup, error) {
 	names, err := files(dir)
 	if err != nil {
 		return simulate.Setup{}, err
@@ -59,7 +59,7 @@ func Read(dir string, hosts []simulate.Host) (simulate.Setup, error) {
 		hosts = sized(&s)
 	}
 	s.Hosts = hosts
-	return s.Spread()
+	return s.Scatter(seed)
 }
 
 // ReadPublished reads a PlanetLab day as the setup that CloudSim publishes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,6 +14,9 @@ import (
 	"headroom/planner"
 	"headroom/planner/simulate"
 )
+
+// hbalLimit is how long hbal may think about one snapshot.
+const hbalLimit = time.Minute
 
 // hbal compares with Ganeti's balancer on the same snapshots: nodes, instances
 // and their forecast CPU use in its text format. Both may move any VM.
@@ -42,6 +46,10 @@ func hbal(dir string, out *figures) error {
 		if err != nil {
 			return err
 		}
+		if placed == nil {
+			fmt.Printf("  %4d hosts: hbal did not finish within %s\n", n, hbalLimit)
+			break
+		}
 		rest := residual(placed, p)
 		began := time.Now()
 		moves := plan(hosts, p, rng)
@@ -67,8 +75,13 @@ func runHbal(program, scratch string, hosts []planner.Host) ([]planner.Host, int
 		}
 	}
 	began := time.Now()
-	answer, err := exec.Command(program, "-t", cluster, "-U", use, "-S", saved, "--no-disk-moves").CombinedOutput()
+	ctx, stop := context.WithTimeout(context.Background(), hbalLimit)
+	defer stop()
+	answer, err := exec.CommandContext(ctx, program, "-t", cluster, "-U", use, "-S", saved, "--no-disk-moves").CombinedOutput()
 	took := time.Since(began).Seconds()
+	if ctx.Err() != nil {
+		return nil, 0, took, nil
+	}
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("hbal: %w: %s", err, answer)
 	}

@@ -57,7 +57,7 @@ func day(dir string, out *figures) error {
 	for i := range s.Hosts {
 		s.Hosts[i].Memory = 16384
 	}
-	if s, err = s.Corrected().Spread(); err != nil {
+	if s, err = s.Corrected().Scatter(1); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -91,7 +91,7 @@ func compare(s simulate.Setup) (map[string]simulate.Result, error) {
 
 func planetlab(dir string, _ *figures) error {
 	for _, day := range []string{"20110303", "20110306"} {
-		s, err := traces.Read(filepath.Join(dir, day), nil)
+		s, err := traces.Read(filepath.Join(dir, day), nil, 1)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func bitbrains(dir string, out *figures) error {
 	// Both months of Bitbrains lie in folders of their own; other traces beside
 	// them must not be read.
 	for _, month := range []string{"fastStorage-2013-8", "rnd-2013-7"} {
-		s, err := traces.Read(filepath.Join(dir, month), nil)
+		s, err := traces.Read(filepath.Join(dir, month), nil, 1)
 		if err != nil {
 			return err
 		}
