@@ -1,0 +1,68 @@
+package simulate
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// lopsided is two hosts of which one has four VMs of 60 % of a core each on two
+// cores, for a day.
+func lopsided() Setup {
+	s := Setup{Name: "lopsided", Step: 300, Steps: 288, CoreMIPS: 1000, EnforceMemory: true, KeepIdle: true, DirtyShare: 0.01}
+	for i := range 2 {
+		s.Hosts = append(s.Hosts, Host{ID: fmt.Sprintf("h%d", i), PEs: 2, MIPS: 1000, Memory: 8192, Bandwidth: 100, Power: &PowerML110G5})
+	}
+	for i := range 4 {
+		v := VM{ID: fmt.Sprintf("v%d", i), VCPUs: 1, MIPS: 1000, Memory: 1024}
+		for k := range s.Steps {
+			v.Demand = append(v.Demand, 0.6+0.01*float32((k+i)%3))
+		}
+		s.VMs = append(s.VMs, v)
+		s.Start = append(s.Start, 0)
+	}
+	return s
+}
+
+func TestPoliciesRelieve(t *testing.T) {
+	none, err := Run(lopsided(), Options{Policy: "none"})
+	if err != nil || none.Contention < 30_000 || none.Migrations != 0 {
+		t.Fatalf("without moves %.0f core-s wait, %d moves, %v; 0.4 cores short for a day are 35,000", none.Contention, none.Migrations, err)
+	}
+	for _, p := range []string{"reactive", "oracle", "headroom"} {
+		r, err := Run(lopsided(), Options{Policy: p, Seed: 1})
+		if err != nil || r.Contention > none.Contention/5 || r.Migrations == 0 || r.HarmfulMoves > 0 || r.PingPongs > 0 {
+			t.Errorf("%s: %.0f core-s wait after %d moves, %d harmful, %d back and forth, %v", p, r.Contention, r.Migrations, r.HarmfulMoves, r.PingPongs, err)
+		}
+	}
+}
+
+func TestSameArgumentsSameResult(t *testing.T) {
+	o := Options{Policy: "headroom", Seed: 3, Faults: Faults{FailedMigrations: 0.5, SlowMigrations: 0.5, LostGossip: 0.5, StaleOffers: 0.5, WrongForecasts: 0.3}}
+	a, err := Run(lopsided(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Each = func(n int, do func(i int)) {
+		for i := n - 1; i >= 0; i-- {
+			do(i)
+		}
+	}
+	b, _ := Run(lopsided(), o)
+	if diff := cmp.Diff(a, b); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	if _, err := Run(lopsided(), Options{Policy: "thr-mmt-x"}); !errors.Is(err, ErrPolicy) {
+		t.Errorf("%v", err)
+	}
+	s := lopsided()
+	s.VMs[0].Demand = s.VMs[0].Demand[:5]
+	if _, err := Run(s, Options{Policy: "none"}); err == nil {
+		t.Error("a VM with too few values was accepted")
+	}
+}
