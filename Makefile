@@ -11,7 +11,7 @@ BIN   := bin/headroom
 export GOFLAGS := -tags=$(TAGS)
 
 .PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
-        lab-up lab-down fuzz bench-sampler clean install
+        lab-up lab-down fuzz bench-sampler bench-planner clean install
 
 all: build
 
@@ -29,7 +29,7 @@ build: ## build bin/headroom and bin/lab
 # detector: a bubble's timer channels are read under one race context by all Ps,
 # which ends in a SIGSEGV inside the detector (golang/go#78156). Happens-before is
 # checked all the same.
-PURE     := ./predict/... ./planner/... ./tests/model/... ./tests/hygiene/...
+PURE     := ./predict/... ./planner/... ./tests/model/... ./tests/hygiene/... ./tests/bench/...
 BUBBLED  := ./mesh ./agent/handover ./agent/hypervisor
 PARALLEL  = $(shell $(GO) list ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/... | grep -vE '/agent/(handover|hypervisor)$$')
 MEASURED := ./bpf/... ./tests/lab/... ./tests/e2e/...
@@ -94,7 +94,6 @@ install: build ## into DESTDIR: binary, unit file, example configuration
 clean:
 	rm -rf bin
 
-.PHONY: bench-planner
 TRACES ?= $(HEADROOM_TRACES)
 bench-planner: ## policies on recorded traces (TRACES=DIR), CloudSim, hbal; ends with a JSON line
 	@$(GO) run ./tests/bench/planner -traces "$(TRACES)"
