@@ -51,6 +51,10 @@ var stages = []struct {
 
 func run(ctx context.Context, o options) error {
 	r := newReport()
+	before, err := readMachine()
+	if err != nil {
+		return err
+	}
 	for _, s := range stages {
 		fmt.Fprintln(os.Stderr, "measuring", s.name)
 		if err := s.run(ctx, o, r); err != nil {
@@ -59,6 +63,9 @@ func run(ctx context.Context, o options) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+	}
+	if err := addMachine(r, before); err != nil {
+		return err
 	}
 	text := r.table()
 	fmt.Print(text)

@@ -10,7 +10,7 @@ import (
 	"headroom/bpf"
 )
 
-//go:generate go tool bpf2go -target bpfel -cc clang -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf/internal/kern -I/usr/include/x86_64-linux-gnu" Textbook textbook.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf/internal/kern -I/usr/include/x86_64-linux-gnu" textbook textbook.bpf.c
 
 const roundTrips = 40000
 
@@ -65,8 +65,8 @@ func measureSwitches(ctx context.Context, o options, r *report) error {
 
 // attachTextbook attaches the hooks to compare with.
 func attachTextbook() (detach func() error, err error) {
-	var o TextbookObjects
-	if err := LoadTextbookObjects(&o, nil); err != nil {
+	var o textbookObjects
+	if err := loadTextbookObjects(&o, nil); err != nil {
 		return nil, fmt.Errorf("load the textbook hook: %w", err)
 	}
 	wakeup, err := link.AttachTracing(link.TracingOptions{Program: o.TextbookWakeup})

@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type TextbookSums struct {
+type textbookSums struct {
 	_    structs.HostLayout
 	Run  uint64
 	Wait uint64
@@ -23,35 +23,35 @@ type TextbookSums struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TextbookMapQueued          = "queued"
-	TextbookMapRunning         = "running"
-	TextbookMapSums            = "sums"
-	TextbookProgTextbookSwitch = "textbook_switch"
-	TextbookProgTextbookWakeup = "textbook_wakeup"
+	textbookMapQueued          = "queued"
+	textbookMapRunning         = "running"
+	textbookMapSums            = "sums"
+	textbookProgTextbookSwitch = "textbook_switch"
+	textbookProgTextbookWakeup = "textbook_wakeup"
 )
 
-// LoadTextbook returns the embedded CollectionSpec for Textbook.
-func LoadTextbook() (*ebpf.CollectionSpec, error) {
-	reader := bytes.NewReader(_TextbookBytes)
+// loadTextbook returns the embedded CollectionSpec for textbook.
+func loadTextbook() (*ebpf.CollectionSpec, error) {
+	reader := bytes.NewReader(_textbookBytes)
 	spec, err := ebpf.LoadCollectionSpecFromReader(reader)
 	if err != nil {
-		return nil, fmt.Errorf("can't load Textbook: %w", err)
+		return nil, fmt.Errorf("can't load textbook: %w", err)
 	}
 
 	return spec, err
 }
 
-// LoadTextbookObjects loads Textbook and converts it into a struct.
+// loadTextbookObjects loads textbook and converts it into a struct.
 //
 // The following types are suitable as obj argument:
 //
-//	*TextbookObjects
-//	*TextbookPrograms
-//	*TextbookMaps
+//	*textbookObjects
+//	*textbookPrograms
+//	*textbookMaps
 //
 // See ebpf.CollectionSpec.LoadAndAssign documentation for details.
-func LoadTextbookObjects(obj any, opts *ebpf.CollectionOptions) error {
-	spec, err := LoadTextbook()
+func loadTextbookObjects(obj any, opts *ebpf.CollectionOptions) error {
+	spec, err := loadTextbook()
 	if err != nil {
 		return err
 	}
@@ -59,93 +59,93 @@ func LoadTextbookObjects(obj any, opts *ebpf.CollectionOptions) error {
 	return spec.LoadAndAssign(obj, opts)
 }
 
-// TextbookSpecs contains maps and programs before they are loaded into the kernel.
+// textbookSpecs contains maps and programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type TextbookSpecs struct {
-	TextbookProgramSpecs
-	TextbookMapSpecs
-	TextbookVariableSpecs
+type textbookSpecs struct {
+	textbookProgramSpecs
+	textbookMapSpecs
+	textbookVariableSpecs
 }
 
-// TextbookProgramSpecs contains programs before they are loaded into the kernel.
+// textbookProgramSpecs contains programs before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type TextbookProgramSpecs struct {
+type textbookProgramSpecs struct {
 	TextbookSwitch *ebpf.ProgramSpec `ebpf:"textbook_switch"`
 	TextbookWakeup *ebpf.ProgramSpec `ebpf:"textbook_wakeup"`
 }
 
-// TextbookMapSpecs contains maps before they are loaded into the kernel.
+// textbookMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type TextbookMapSpecs struct {
+type textbookMapSpecs struct {
 	Queued  *ebpf.MapSpec `ebpf:"queued"`
 	Running *ebpf.MapSpec `ebpf:"running"`
 	Sums    *ebpf.MapSpec `ebpf:"sums"`
 }
 
-// TextbookVariableSpecs contains global variables before they are loaded into the kernel.
+// textbookVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
-type TextbookVariableSpecs struct {
+type textbookVariableSpecs struct {
 }
 
-// TextbookObjects contains all objects after they have been loaded into the kernel.
+// textbookObjects contains all objects after they have been loaded into the kernel.
 //
-// It can be passed to LoadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
-type TextbookObjects struct {
-	TextbookPrograms
-	TextbookMaps
-	TextbookVariables
+// It can be passed to loadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
+type textbookObjects struct {
+	textbookPrograms
+	textbookMaps
+	textbookVariables
 }
 
-func (o *TextbookObjects) Close() error {
-	return _TextbookClose(
-		&o.TextbookPrograms,
-		&o.TextbookMaps,
+func (o *textbookObjects) Close() error {
+	return _textbookClose(
+		&o.textbookPrograms,
+		&o.textbookMaps,
 	)
 }
 
-// TextbookMaps contains all maps after they have been loaded into the kernel.
+// textbookMaps contains all maps after they have been loaded into the kernel.
 //
-// It can be passed to LoadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
-type TextbookMaps struct {
+// It can be passed to loadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
+type textbookMaps struct {
 	Queued  *ebpf.Map `ebpf:"queued"`
 	Running *ebpf.Map `ebpf:"running"`
 	Sums    *ebpf.Map `ebpf:"sums"`
 }
 
-func (m *TextbookMaps) Close() error {
-	return _TextbookClose(
+func (m *textbookMaps) Close() error {
+	return _textbookClose(
 		m.Queued,
 		m.Running,
 		m.Sums,
 	)
 }
 
-// TextbookVariables contains all global variables after they have been loaded into the kernel.
+// textbookVariables contains all global variables after they have been loaded into the kernel.
 //
-// It can be passed to LoadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
-type TextbookVariables struct {
+// It can be passed to loadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
+type textbookVariables struct {
 }
 
-// TextbookPrograms contains all programs after they have been loaded into the kernel.
+// textbookPrograms contains all programs after they have been loaded into the kernel.
 //
-// It can be passed to LoadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
-type TextbookPrograms struct {
+// It can be passed to loadTextbookObjects or ebpf.CollectionSpec.LoadAndAssign.
+type textbookPrograms struct {
 	TextbookSwitch *ebpf.Program `ebpf:"textbook_switch"`
 	TextbookWakeup *ebpf.Program `ebpf:"textbook_wakeup"`
 }
 
-func (p *TextbookPrograms) Close() error {
-	return _TextbookClose(
+func (p *textbookPrograms) Close() error {
+	return _textbookClose(
 		p.TextbookSwitch,
 		p.TextbookWakeup,
 	)
 }
 
-func _TextbookClose(closers ...io.Closer) error {
+func _textbookClose(closers ...io.Closer) error {
 	for _, closer := range closers {
 		if err := closer.Close(); err != nil {
 			return err
@@ -157,4 +157,4 @@ func _TextbookClose(closers ...io.Closer) error {
 // Do not access this directly.
 //
 //go:embed textbook_bpfel.o
-var _TextbookBytes []byte
+var _textbookBytes []byte
