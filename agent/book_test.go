@@ -19,6 +19,9 @@ type memStore struct {
 }
 
 func (s *memStore) Append(time.Time, history.Key, float64) error { return nil }
+func (s *memStore) Range(history.Key, time.Time, time.Time, time.Duration) ([]history.Point, error) {
+	return nil, s.err
+}
 func (s *memStore) PutRecord(kind string, at time.Time, id string, value []byte) error {
 	if s.err != nil {
 		return s.err

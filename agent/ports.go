@@ -61,6 +61,7 @@ type Mesh interface {
 // Store keeps time series, records and learned state: history.Store.
 type Store interface {
 	Append(at time.Time, k history.Key, v float64) error
+	Range(k history.Key, from, to time.Time, step time.Duration) ([]history.Point, error)
 	PutRecord(kind string, at time.Time, id string, value []byte) error
 	Records(kind string, since time.Time, limit int) ([]history.Record, error)
 	PutBlob(name string, value []byte) error

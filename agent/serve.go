@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"headroom/agent/api"
+	"headroom/agent/history"
 	"headroom/mesh"
 	"headroom/planner"
 )
@@ -110,6 +112,57 @@ func (a *Agent) Forecast(vm string) (api.VMForecast, error) {
 		return api.VMForecast{}, fmt.Errorf("VM %q: %w on this host; `headroom vms` lists them", vm, api.ErrNotFound)
 	}
 	return f, nil
+}
+
+// History is the CPU demand kept of one VM, by name or UUID: what it used and
+// what it waited for. A moment of which either is unknown has no point.
+func (a *Agent) History(vm string, back, step time.Duration) (api.History, error) {
+	f, err := a.Forecast(vm)
+	if err != nil {
+		return api.History{}, err
+	}
+	now := time.Now()
+	if step == 0 { // the finest that covers the time, and not too many of it
+		step = max(time.Second, (back / maxHistoryPoints).Truncate(time.Second))
+	}
+	used, err1 := a.o.Store.Range(history.Key{VM: f.VM, Signal: history.CPUUsed}, now.Add(-back), now, step)
+	waited, err2 := a.o.Store.Range(history.Key{VM: f.VM, Signal: history.CPUWait}, now.Add(-back), now, step)
+	if err := errors.Join(err1, err2); err != nil {
+		return api.History{}, fmt.Errorf("history of VM %s: %w", vm, err)
+	}
+	out := api.History{VM: f.VM, Name: f.Name, Points: demand(used, waited)}
+	out.StepS = usualStep(out.Points, step).Seconds()
+	return out, nil
+}
+
+// maxHistoryPoints is how many points an answer has at the most, when nobody
+// asks for a step.
+const maxHistoryPoints = 20_000
+
+// demand adds up the points that both have.
+func demand(used, waited []history.Point) []api.HistoryPoint {
+	var out []api.HistoryPoint
+	for _, u := range used {
+		for len(waited) > 0 && waited[0].At.Before(u.At) {
+			waited = waited[1:]
+		}
+		if len(waited) > 0 && waited[0].At.Equal(u.At) {
+			out = append(out, api.HistoryPoint{At: u.At.UTC(), Cores: u.Mean + waited[0].Mean})
+		}
+	}
+	return out
+}
+
+// usualStep is the smallest distance of two points; the store may keep longer
+// steps than were asked for.
+func usualStep(points []api.HistoryPoint, asked time.Duration) time.Duration {
+	least := time.Duration(0)
+	for i := 1; i < len(points); i++ {
+		if d := points[i].At.Sub(points[i-1].At); least == 0 || d < least {
+			least = d
+		}
+	}
+	return max(asked, least)
 }
 
 // Slots are the host's shadow slots at this moment.

@@ -56,6 +56,12 @@ func (f *fake) Forecast(vm string) (VMForecast, error) {
 	}
 	return VMForecast{VM: "v1", Name: "web", CPU: fakeForecast(), HotSpots: []string{}}, nil
 }
+func (f *fake) History(vm string, back, step time.Duration) (History, error) {
+	if vm != "web" {
+		return History{}, fmt.Errorf("VM %q: %w on this host", vm, ErrNotFound)
+	}
+	return History{VM: "v1", Name: "web", StepS: step.Seconds(), Points: []HistoryPoint{{At: time.Unix(int64(back.Seconds()), 0).UTC(), Cores: 1}}}, nil
+}
 func (f *fake) Slots() []Slot     { return []Slot{{Class: "small", Until: time.Unix(1, 0).UTC()}} }
 func (f *fake) Members() []Member { return []Member{{ID: "h1", Free: map[string]int{"small": 1}}} }
 func (f *fake) Offers(Query) []Offer {
@@ -190,7 +196,7 @@ func validate(t *testing.T, router routers.Router, c *Client, path string, want 
 func TestSchemasMatchTypes(t *testing.T) {
 	doc := loadDoc(t)
 	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
-		VM{}, Forecast{}, ForecasterMember{}, VMForecast{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
+		VM{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
 		Decision{}, Migration{}, Event{}, MigrateRequest{}, MigrateReply{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
@@ -237,6 +243,13 @@ func TestClientSeesTypedErrors(t *testing.T) {
 	c, _ := serve(t, f)
 	if _, err := c.Forecast(t.Context(), "nosuch"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "nosuch") {
 		t.Errorf("forecast of an unknown VM: %v", err)
+	}
+	h, err := c.History(t.Context(), "web", 90*time.Second, 500*time.Millisecond)
+	if err != nil || h.StepS != 0.5 || h.Points[0].At.Unix() != 90 {
+		t.Errorf("history: %+v, %v", h, err)
+	}
+	if _, err := c.History(t.Context(), "web", -time.Second, 0); !errors.Is(err, ErrInvalid) {
+		t.Errorf("history of a negative time: %v", err)
 	}
 	if _, err := c.Migrate(t.Context(), "web", "busy"); !errors.Is(err, ErrConflict) {
 		t.Errorf("migrate of a busy VM: %v", err)

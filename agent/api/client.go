@@ -53,6 +53,14 @@ func (c *Client) Forecast(ctx context.Context, vm string) (VMForecast, error) {
 	return get[VMForecast](ctx, c, "/vms/"+url.PathEscape(vm)+"/forecast", nil)
 }
 
+// History asks for what the agent has kept of one VM's CPU demand for the time
+// back, in means over step or the next longer step that is kept; 0: the agent's
+// choice.
+func (c *Client) History(ctx context.Context, vm string, back, step time.Duration) (History, error) {
+	q := url.Values{"back_s": {strconv.FormatFloat(back.Seconds(), 'f', -1, 64)}, "step_s": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)}}
+	return get[History](ctx, c, "/vms/"+url.PathEscape(vm)+"/history", q)
+}
+
 // Slots asks for the host's shadow slots.
 func (c *Client) Slots(ctx context.Context) ([]Slot, error) {
 	return get[[]Slot](ctx, c, "/slots", nil)

@@ -55,6 +55,9 @@ type Source interface {
 	Status() Status
 	VMs() []VM
 	Forecast(vm string) (VMForecast, error)
+	// History is the CPU demand kept of a VM for the time back; step 0 is the
+	// source's choice.
+	History(vm string, back, step time.Duration) (History, error)
 	Slots() []Slot
 	Members() []Member
 	Offers(q Query) []Offer
@@ -113,6 +116,7 @@ func (s *Server) Handler() http.Handler {
 	get("/host", func(*http.Request) (any, error) { return s.source.Status().Host, nil })
 	get("/vms", func(*http.Request) (any, error) { return list(s.source.VMs()), nil })
 	get("/vms/{vm}/forecast", func(r *http.Request) (any, error) { return s.source.Forecast(r.PathValue("vm")) })
+	get("/vms/{vm}/history", s.history)
 	get("/slots", func(*http.Request) (any, error) { return list(s.source.Slots()), nil })
 	get("/members", func(*http.Request) (any, error) { return list(s.source.Members()), nil })
 	get("/offers", queried(func(q Query) ([]Offer, error) { return s.source.Offers(q), nil }))
@@ -157,6 +161,38 @@ func queried[T any](fn func(Query) ([]T, error)) func(*http.Request) (any, error
 		items, err := fn(q)
 		return list(items), err
 	}
+}
+
+const (
+	defaultBack = time.Hour
+	maxBack     = 400 * 24 * time.Hour
+)
+
+func (s *Server) history(r *http.Request) (any, error) {
+	back, err := duration(r, "back_s", defaultBack)
+	if err != nil {
+		return nil, err
+	}
+	step, err := duration(r, "step_s", 0)
+	if err != nil {
+		return nil, err
+	}
+	h, err := s.source.History(r.PathValue("vm"), back, step)
+	h.Points = list(h.Points)
+	return h, err
+}
+
+// duration reads a number of seconds from the query.
+func duration(r *http.Request, name string, byDefault time.Duration) (time.Duration, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return byDefault, nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= 0 && v <= maxBack.Seconds()) {
+		return 0, fmt.Errorf("%w: %s %q: give seconds from 0 to %.0f", ErrInvalid, name, text, maxBack.Seconds())
+	}
+	return time.Duration(v * float64(time.Second)), nil
 }
 
 func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {

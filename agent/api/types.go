@@ -303,6 +303,21 @@ type Event struct {
 	Detail any       `json:"detail,omitempty"`
 }
 
+// History is the demand of one VM as the agent has kept it, oldest first.
+type History struct {
+	VM     string         `json:"vm"`
+	Name   string         `json:"name"`
+	StepS  float64        `json:"step_s"`
+	Points []HistoryPoint `json:"points"`
+}
+
+// HistoryPoint is the mean demand, used and waited for, in cores from At on for
+// StepS seconds.
+type HistoryPoint struct {
+	At    time.Time `json:"at"`
+	Cores float64   `json:"cores"`
+}
+
 // MigrateRequest asks for a move of one VM; an empty To lets the agent choose.
 type MigrateRequest struct {
 	To string `json:"to"`

@@ -93,7 +93,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("ask", (&statusCmd{env: e}).command(), (&vmsCmd{env: e}).command(), (&forecastCmd{env: e}).command(),
+	add("ask", (&statusCmd{env: e}).command(), (&vmsCmd{env: e}).command(), (&forecastCmd{env: e}).command(), (&backtestCmd{env: e}).command(),
 		(&slotsCmd{env: e}).command(), (&membersCmd{env: e}).command(), (&offersCmd{env: e}).command(),
 		(&decisionsCmd{env: e}).command(), (&migrationsCmd{env: e}).command(), (&eventsCmd{env: e}).command())
 	add("act", (&migrateCmd{env: e}).command())

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-analyze/charts"
+
+	"headroom/predict"
+)
+
+// track keeps what the chart shows: the series and, at the time for which it was
+// said, the forecast of the last step of the horizon.
+type track struct {
+	series      regular
+	conf        predict.Config
+	median, p95 []float64
+}
+
+func newTrack(s regular, c predict.Config) *track {
+	t := &track{series: s, conf: c, median: make([]float64, len(s.X)), p95: make([]float64, len(s.X))}
+	for i := range s.X {
+		t.median[i], t.p95[i] = charts.GetNullValue(), charts.GetNullValue()
+	}
+	return t
+}
+
+// add takes the forecast made after sample i.
+func (t *track) add(i int, f predict.Forecast) {
+	at := i + len(f.Steps)*int(f.Step/t.series.Sample)
+	if n := len(f.Steps); n > 0 && at < len(t.median) {
+		t.median[at], t.p95[at] = f.Steps[n-1][0], f.Steps[n-1][3]
+	}
+}
+
+const (
+	chartWidth, chartHeight = 1200, 480
+	chartPoints             = 600 // more would only blur
+)
+
+// write draws the last chartPoints samples to an SVG file.
+func (t *track) write(name, source string) error {
+	from := max(0, len(t.series.X)-chartPoints)
+	n := len(t.series.X) - from
+	demand, labels := make([]float64, n), make([]string, n)
+	for i := range demand {
+		if demand[i] = t.series.X[from+i]; demand[i] != demand[i] {
+			demand[i] = charts.GetNullValue()
+		}
+		labels[i] = t.series.Start.Add(time.Duration(from+i) * t.series.Sample).Format("Jan 2 15:04:05")
+	}
+	ahead := t.conf.Step * time.Duration(t.conf.Horizon)
+	o := charts.NewLineChartOptionWithData([][]float64{demand, t.median[from:], t.p95[from:]})
+	o.Title.Text = fmt.Sprintf("%s: demand, and what was forecast of it %v before", source, ahead)
+	o.Legend.SeriesNames = []string{"demand", "forecast P50", "forecast P95"}
+	o.Legend.Offset = charts.OffsetRight
+	o.XAxis.Labels = labels
+	o.XAxis.LabelCount = 8
+	o.Symbol = charts.Symbol{Shape: charts.SymbolNone}
+	o.LineStrokeWidth = 1.2
+	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: chartWidth, Height: chartHeight})
+	if err := p.LineChart(o); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	out, err := p.Bytes()
+	if err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	return os.WriteFile(name, out, 0o644)
+}
