@@ -44,11 +44,15 @@ func (t *track) write(name, source string) error {
 	from := max(0, len(t.series.X)-chartPoints)
 	n := len(t.series.X) - from
 	demand, labels := make([]float64, n), make([]string, n)
+	layout := "15:04:05"
+	if time.Duration(n)*t.series.Sample > 24*time.Hour {
+		layout = "Jan 2 15:04"
+	}
 	for i := range demand {
 		if demand[i] = t.series.X[from+i]; demand[i] != demand[i] {
 			demand[i] = charts.GetNullValue()
 		}
-		labels[i] = t.series.Start.Add(time.Duration(from+i) * t.series.Sample).Format("Jan 2 15:04:05")
+		labels[i] = t.series.Start.Add(time.Duration(from+i) * t.series.Sample).Format(layout)
 	}
 	ahead := t.conf.Step * time.Duration(t.conf.Horizon)
 	o := charts.NewLineChartOptionWithData([][]float64{demand, t.median[from:], t.p95[from:]})
@@ -56,7 +60,7 @@ func (t *track) write(name, source string) error {
 	o.Legend.SeriesNames = []string{"demand", "forecast P50", "forecast P95"}
 	o.Legend.Offset = charts.OffsetRight
 	o.XAxis.Labels = labels
-	o.XAxis.LabelCount = 8
+	o.XAxis.LabelCount = 6
 	o.Symbol = charts.Symbol{Shape: charts.SymbolNone}
 	o.LineStrokeWidth = 1.2
 	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: chartWidth, Height: chartHeight})

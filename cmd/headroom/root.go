@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -81,7 +82,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "print JSON for programs")
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errors.Join(errUsage, err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddGroup(
 		&cobra.Group{ID: "ask", Title: "Ask the local agent:"},
 		&cobra.Group{ID: "act", Title: "Act:"},

@@ -64,7 +64,7 @@ func (c *simulateCmd) command() *cobra.Command {
 
 func (c *simulateCmd) run() error {
 	if c.trace == "" {
-		return errors.Join(errUsage, errors.New("simulate: give --trace DIR"))
+		return fmt.Errorf("%w: simulate: give --trace DIR", errUsage)
 	}
 	s, err := c.setup()
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *simulateCmd) run() error {
 	for _, p := range policies {
 		r, err := simulate.Run(s, simulate.Options{Policy: p, Seed: c.seed, Faults: c.faults, Each: each, Progress: c.progress(p)})
 		if errors.Is(err, simulate.ErrPolicy) {
-			return errors.Join(errUsage, err)
+			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		if err != nil {
 			return err
