@@ -32,7 +32,7 @@ const (
 
 // loadTextbook returns the embedded CollectionSpec for textbook.
 func loadTextbook() (*ebpf.CollectionSpec, error) {
-	reader := bytes.NewReader(_textbookBytes)
+	reader := bytes.NewReader(_TextbookBytes)
 	spec, err := ebpf.LoadCollectionSpecFromReader(reader)
 	if err != nil {
 		return nil, fmt.Errorf("can't load textbook: %w", err)
@@ -101,7 +101,7 @@ type textbookObjects struct {
 }
 
 func (o *textbookObjects) Close() error {
-	return _textbookClose(
+	return _TextbookClose(
 		&o.textbookPrograms,
 		&o.textbookMaps,
 	)
@@ -117,7 +117,7 @@ type textbookMaps struct {
 }
 
 func (m *textbookMaps) Close() error {
-	return _textbookClose(
+	return _TextbookClose(
 		m.Queued,
 		m.Running,
 		m.Sums,
@@ -139,13 +139,13 @@ type textbookPrograms struct {
 }
 
 func (p *textbookPrograms) Close() error {
-	return _textbookClose(
+	return _TextbookClose(
 		p.TextbookSwitch,
 		p.TextbookWakeup,
 	)
 }
 
-func _textbookClose(closers ...io.Closer) error {
+func _TextbookClose(closers ...io.Closer) error {
 	for _, closer := range closers {
 		if err := closer.Close(); err != nil {
 			return err
@@ -157,4 +157,4 @@ func _textbookClose(closers ...io.Closer) error {
 // Do not access this directly.
 //
 //go:embed textbook_bpfel.o
-var _textbookBytes []byte
+var _TextbookBytes []byte
