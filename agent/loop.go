@@ -31,7 +31,6 @@ type loop struct {
 	// just started, or has just arrived.
 	watching bool
 	samples  []bpf.Sample
-	taps     map[string]bpf.LinkStats
 	err      error // why the last pass failed
 	lastAt   time.Duration
 
@@ -49,7 +48,7 @@ type loop struct {
 const modelEvery = time.Minute
 
 func (a *Agent) loop(ctx context.Context, inventories <-chan inventory) error {
-	l := &loop{a: a, vms: map[string]*vm{}, taps: map[string]bpf.LinkStats{}, rng: a.o.Random}
+	l := &loop{a: a, vms: map[string]*vm{}, rng: a.o.Random}
 	if err := l.loadLearned(); err != nil {
 		return err
 	}
@@ -147,8 +146,7 @@ func (l *loop) sample() {
 		return
 	}
 	if l.a.o.Links != nil {
-		clear(l.taps)
-		if err := l.a.o.Links.Read(l.taps); err != nil {
+		if err := l.a.o.Links.Read(); err != nil {
 			l.a.log.Debug("network counters not read", "err", err)
 		}
 	}
@@ -182,7 +180,9 @@ func (l *loop) observeAll(now time.Time) {
 		before := v.wait
 		v.observe(s, steps)
 		l.wait += v.wait - before
-		v.tap(l.taps, s.At)
+		if l.a.o.Links != nil {
+			v.tap(l.a.o.Links, s.At)
+		}
 		l.keep(now, v)
 	}
 }

@@ -38,7 +38,8 @@ type Sampler interface {
 
 // Links reads the counters of network interfaces: bpf.Links.
 type Links interface {
-	Read(map[string]bpf.LinkStats) error
+	Read() error
+	Stats(name string) (bpf.LinkStats, bool)
 	Close() error
 }
 

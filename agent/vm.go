@@ -145,10 +145,10 @@ func (v *vm) learn(now time.Time, hostFull float64) {
 const maxLost = 600
 
 // tap adds the network rates of the VM's taps, summed.
-func (v *vm) tap(stats map[string]bpf.LinkStats, at time.Duration) {
+func (v *vm) tap(links Links, at time.Duration) {
 	var sum bpf.LinkStats
 	for _, name := range v.dom.Taps {
-		s, ok := stats[name]
+		s, ok := links.Stats(name)
 		if !ok {
 			v.linked = false
 			return

@@ -269,6 +269,12 @@ func TestPendingWaitOnTheSchedulersClock(t *testing.T) {
 	if got := c.pending(100_000); got != 310 {
 		t.Errorf("pending is %d after a drift, want 310", got)
 	}
+	// A passing thread that goes on running shows no less of the others.
+	c.observe(offset*2+500_000, 400_000)
+	c.observe(offset*2+700_000, 400_000)
+	if got := c.pending(600_000); got != 100_000 {
+		t.Errorf("pending is %d in a second pass without a switch, want 100000", got)
+	}
 	c.observe(1, 0)
 	if got := c.pending(1); got != 0 {
 		t.Errorf("no arrival stamp, yet pending is %d", got)

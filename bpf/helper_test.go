@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 //
 //	start NAME     a thread of that name; answers its tid
 //	spin NAME MS   it uses so much CPU time
+//	burn NAME MS   it wants the CPU for so long, and makes no system call
 //	stop NAME      it ends
 //	write PATH     it writes and syncs one MiB to a new file
 //	fill N         sleeping threads until the process has N
@@ -68,6 +69,11 @@ func helperThreads(in io.Reader, out io.Writer) {
 			ms, _ := strconv.Atoi(word[2])
 			done := make(chan bool)
 			threads[word[1]] <- func() { helperSpin(time.Duration(ms) * time.Millisecond); close(done) }
+			<-done
+		case "burn":
+			ms, _ := strconv.Atoi(word[2])
+			done := make(chan bool)
+			threads[word[1]] <- func() { helperBurn(time.Duration(ms) * time.Millisecond); close(done) }
 			<-done
 		case "stop":
 			close(threads[word[1]])
@@ -111,6 +117,13 @@ func helperThread(name string, work chan func(), started chan int) {
 
 func helperSpin(d time.Duration) {
 	for until := clock(unix.CLOCK_THREAD_CPUTIME_ID) + d; clock(unix.CLOCK_THREAD_CPUTIME_ID) < until; {
+	}
+}
+
+// helperBurn asks only the clock that needs no system call: asking for a
+// thread's CPU time makes the kernel bring it up to date.
+func helperBurn(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
 	}
 }
 

@@ -53,7 +53,9 @@ func openKernel(tier Tier, maxTargets int) (*kernelReader, error) {
 	walks := uint32(maxTargets * walksPerTarget)
 	spec.Maps[kern.SamplerMapWalks].MaxEntries = walks
 	spec.Maps[kern.SamplerMapTgids].MaxEntries = walks
-	spec.Maps[kern.SamplerMapThreads].MaxEntries = uint32(maxTargets * threadsPerTarget)
+	threads := uint32(maxTargets * threadsPerTarget)
+	spec.Maps[kern.SamplerMapThreads].MaxEntries = threads
+	spec.Maps[kern.SamplerMapWatches].MaxEntries = threads
 
 	k := &kernelReader{tier: tier, page: uint64(os.Getpagesize())}
 	if err := k.load(spec); err != nil {
@@ -71,11 +73,13 @@ func (k *kernelReader) load(spec *ebpf.CollectionSpec) error {
 			Passes  *ebpf.Map     `ebpf:"passes"`
 			Walk    *ebpf.Map     `ebpf:"walks"`
 			Threads *ebpf.Map     `ebpf:"threads"`
+			Watches *ebpf.Map     `ebpf:"watches"`
 		}
 		if err := spec.LoadAndAssign(&o, nil); err != nil {
 			return err
 		}
-		k.objects.SampleWalks, maps.Passes, maps.Walks, maps.Threads = o.Walks, o.Passes, o.Walk, o.Threads
+		k.objects.SampleWalks, maps.Passes, maps.Walks = o.Walks, o.Passes, o.Walk
+		maps.Threads, maps.Watches = o.Threads, o.Watches
 	} else {
 		var o struct {
 			Tasks *ebpf.Program `ebpf:"sample_tasks"`
@@ -114,6 +118,8 @@ func (k *kernelReader) assign(walks []*walk) error {
 		return fmt.Errorf("%w: %d processes with helpers, the limit is %d: raise MaxTargets", ErrTooManyTargets, len(walks), len(k.walks))
 	}
 	for i, w := range walks {
+		// No generation: the program reads it anew, whoever was here before.
+		k.walks[i].Generation = 0
 		k.walks[i].Pid = 0 // no process has it
 		if w.gone == "" {
 			k.walks[i].Pid = uint32(w.pid)
@@ -140,41 +146,65 @@ func (k *kernelReader) pass(walks []*walk) (time.Duration, error) {
 	k.have = k.header.Have
 	k.clock.observe(k.header.Now, k.header.Arrival)
 	for i, w := range walks {
-		if w.gone == "" {
-			k.beginWalk(w, &k.walks[i])
+		kw := &k.walks[i]
+		w.quiet = k.quiet(w, kw)
+		if w.quiet {
+			w.account.last.rss = kw.RssPages * k.page
+		} else if w.gone == "" {
+			k.beginWalk(w, kw)
+			if k.tier == TierSyscall && w.ok() {
+				k.observeThreads(w, kw)
+			}
 		}
 	}
-	k.observeThreads(walks)
+	if k.tier == TierIter {
+		k.observeMixed(walks)
+	}
 	for i, w := range walks {
-		if w.ok() {
+		if w.ok() && !w.quiet {
 			k.endWalk(w, &k.walks[i])
 		}
 	}
 	return time.Duration(k.header.Now), nil
 }
 
-// observeThreads hands each thread to its walk. A walk's threads come together,
-// so what the walk is worth is asked once.
-func (k *kernelReader) observeThreads(walks []*walk) {
+// quiet tells whether no thread of a walk ran, came or went since the last
+// pass, whose account then still stands.
+func (k *kernelReader) quiet(w *walk, kw *kern.SamplerWalk) bool {
+	return kw.Fresh == 0 && kw.Lost == 0 && kw.Generation == k.header.Generation &&
+		w.start == kw.Start && w.ok() && w.account.primed && int(kw.Threads) == len(w.account.threads)
+}
+
+// observeThreads hands a walk its threads. Those of tier A lie together.
+func (k *kernelReader) observeThreads(w *walk, kw *kern.SamplerWalk) {
 	var r threadReading
-	var into *account
-	last := -1
+	first := kw.First
+	for i := range k.threads[first : first+kw.Threads] {
+		k.read(&r, &k.threads[first:][i])
+		w.account.observe(&r)
+	}
+}
+
+// observeMixed hands each thread to its walk: tier B sees the threads of all
+// processes in the order of their numbers.
+func (k *kernelReader) observeMixed(walks []*walk) {
+	var r threadReading
 	for i := range k.threads[:k.header.Used] {
 		t := &k.threads[i]
-		if int(t.Walk) != last {
-			last, into = int(t.Walk), nil
-			if w := walks[last]; w.ok() {
-				into = &w.account
-			}
+		if w := walks[t.Walk]; w.ok() && !w.quiet {
+			k.read(&r, t)
+			w.account.observe(&r)
 		}
-		if into == nil {
-			continue
-		}
-		r.tid, r.born, r.cpu, r.name, r.wait = t.Tid, t.Start, t.Cpu, t.Comm, t.Wait
-		if t.Queued != 0 {
-			r.wait += k.clock.pending(t.Queued)
-		}
-		into.observe(&r)
+	}
+}
+
+func (k *kernelReader) read(r *threadReading, t *kern.SamplerThread) {
+	r.tid, r.born, r.cpu, r.name, r.wait = t.Tid, t.Start, t.Cpu, t.Comm, t.Wait
+	if t.Flags&threadWaits != 0 {
+		r.wait += k.clock.pending(t.Stamp)
+	}
+	if t.Running != 0 {
+		r.cpu += k.clock.pending(t.Running)
 	}
 }
 
@@ -209,6 +239,9 @@ func (k *kernelReader) run() error {
 	}
 	return runProgram(k.objects.SampleWalks.FD())
 }
+
+// threadWaits is THREAD_WAITS of sampler.bpf.c.
+const threadWaits = 4
 
 // Bits of the pass header's have field, enum have in sampler.bpf.c.
 const (

@@ -35,15 +35,10 @@ type Links struct {
 	fd, ioctl int
 	seq       uint32
 	reads     int
-	links     map[uint32]*linkEntry
+	table     linkTable
+	byName    map[string]int // index in table
 	buf       []byte
 	request   [nlHeader + statsHeader]byte
-}
-
-type linkEntry struct {
-	name  string
-	seq   uint32 // of the dump that saw it last
-	stats LinkStats
 }
 
 // OpenLinks opens the netlink socket.
@@ -52,7 +47,7 @@ func OpenLinks() (*Links, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket (systemd: RestrictAddressFamilies=AF_NETLINK): %w", err)
 	}
-	l := &Links{fd: fd, ioctl: -1, links: map[uint32]*linkEntry{}, buf: make([]byte, 64<<10)}
+	l := &Links{fd: fd, ioctl: -1, byName: map[string]int{}, buf: make([]byte, 64<<10)}
 	// The kernel answers at once; this only keeps a bug from blocking the agent.
 	second := unix.Timeval{Sec: 1}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &second); err != nil {
@@ -68,41 +63,61 @@ func OpenLinks() (*Links, error) {
 	return l, nil
 }
 
-// Read replaces the content of into with every interface's counters by name,
-// from one netlink dump. In the steady state it allocates nothing.
-func (l *Links) Read(into map[string]LinkStats) error {
+// Read takes in every interface's counters, from one netlink dump. In the
+// steady state it allocates nothing. After an error Stats knows no interface.
+func (l *Links) Read() error {
 	if l.fd < 0 {
 		return fmt.Errorf("read link statistics: %w", ErrClosed)
 	}
 	if err := l.dump(); err != nil {
+		l.table.forget()
+		clear(l.byName)
 		return fmt.Errorf("read link statistics: %w", err)
 	}
 	l.reads++
-	clear(into)
-	for index, e := range l.links {
-		if e.seq != l.seq {
-			delete(l.links, index)
+	renamed := l.table.end()
+	for i := range l.table.links {
+		e := &l.table.links[i]
+		if e.name != "" && l.reads%refreshNames != 0 {
 			continue
 		}
-		if e.name == "" || l.reads%refreshNames == 0 {
-			if err := l.resolve(index, e); err != nil {
-				delete(l.links, index) // gone since the dump
-				continue
+		was := e.name
+		if err := l.resolve(e); err != nil {
+			e.name = "" // gone since the dump
+		}
+		renamed = renamed || e.name != was
+	}
+	if renamed {
+		clear(l.byName)
+		for i := range l.table.links {
+			if name := l.table.links[i].name; name != "" {
+				l.byName[name] = i
 			}
 		}
-		into[e.name] = e.stats
 	}
 	return nil
 }
 
+// Stats returns what the latest Read saw of the interface of that name.
+func (l *Links) Stats(name string) (LinkStats, bool) {
+	i, ok := l.byName[name]
+	if !ok {
+		return LinkStats{}, false
+	}
+	return l.table.links[i].stats, true
+}
+
+// Len is the number of interfaces that the latest Read saw.
+func (l *Links) Len() int { return len(l.table.links) }
+
 // resolve asks the kernel for the name of an interface.
-func (l *Links) resolve(index uint32, e *linkEntry) error {
+func (l *Links) resolve(e *linkEntry) error {
 	var req struct { // struct ifreq
 		name  [unix.IFNAMSIZ]byte
 		index uint32
 		_     [20]byte
 	}
-	req.index = index
+	req.index = e.index
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.ioctl), unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&req)))
 	if errno != 0 {
 		return errno
@@ -143,6 +158,7 @@ const (
 
 func (l *Links) send() error {
 	l.seq++
+	l.table.begin()
 	b := l.request[:]
 	order := binary.NativeEndian
 	order.PutUint32(b[0:], uint32(len(b)))
@@ -233,16 +249,11 @@ func (l *Links) take(body []byte) {
 
 // store reads struct rtnl_link_stats64.
 func (l *Links) store(index uint32, b []byte) {
-	e := l.links[index]
+	e := l.table.next(index)
 	if e == nil {
-		if len(l.links) >= maxLinks {
-			return
-		}
-		e = &linkEntry{}
-		l.links[index] = e
+		return
 	}
 	field := func(i int) uint64 { return binary.NativeEndian.Uint64(b[8*i:]) }
-	e.seq = l.seq
 	e.stats = LinkStats{
 		RxPackets: field(0), TxPackets: field(1),
 		RxBytes: field(2), TxBytes: field(3),

@@ -29,26 +29,22 @@ func TestLinksTellWhatSysfsTells(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]LinkStats{"gone": {RxBytes: 1}}
 	var before, after LinkStats
 	until(t, "the loopback to be still", func() bool {
 		before = sysfsStats(t, "lo")
-		if err := l.Read(got); err != nil {
+		if err := l.Read(); err != nil {
 			t.Fatal(err)
 		}
 		after = sysfsStats(t, "lo")
 		return before == after
 	})
-	if got["lo"] != after {
-		t.Errorf("loopback is %+v, sysfs says %+v", got["lo"], after)
+	if got, _ := l.Stats("lo"); got != after {
+		t.Errorf("loopback is %+v, sysfs says %+v", got, after)
 	}
 	for _, i := range ifs {
-		if _, ok := got[i.Name]; !ok {
+		if _, ok := l.Stats(i.Name); !ok {
 			t.Errorf("%s is missing", i.Name)
 		}
-	}
-	if _, ok := got["gone"]; ok {
-		t.Error("an interface that is gone stays")
 	}
 	conn, err := net.Dial("udp", "127.0.0.1:9")
 	if err != nil {
@@ -58,11 +54,11 @@ func TestLinksTellWhatSysfsTells(t *testing.T) {
 	if _, err := conn.Write(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Read(got); err != nil {
+	if err := l.Read(); err != nil {
 		t.Fatal(err)
 	}
-	if got["lo"].TxBytes < after.TxBytes+1000 || got["lo"].RxPackets <= after.RxPackets {
-		t.Errorf("1000 bytes sent show as %+v after %+v", got["lo"], after)
+	if got, _ := l.Stats("lo"); got.TxBytes < after.TxBytes+1000 || got.RxPackets <= after.RxPackets {
+		t.Errorf("1000 bytes sent show as %+v after %+v", got, after)
 	}
 }
 
@@ -88,9 +84,8 @@ func sysfsStats(t *testing.T, name string) LinkStats {
 
 func TestLinksAllocateNothing(t *testing.T) {
 	l := openLinks(t)
-	m := map[string]LinkStats{}
 	read := func() {
-		if err := l.Read(m); err != nil {
+		if err := l.Read(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,7 +103,7 @@ func TestLinksClosed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := l.Read(map[string]LinkStats{}); !errors.Is(err, ErrClosed) {
+	if err := l.Read(); !errors.Is(err, ErrClosed) {
 		t.Errorf("read after close: %v", err)
 	}
 }
@@ -135,7 +130,7 @@ func statsOf(index uint32, fields int) []byte {
 }
 
 func TestLinksParse(t *testing.T) {
-	l := &Links{links: map[uint32]*linkEntry{}, seq: 7}
+	l := &Links{seq: 7}
 	datagram := append(message(unix.RTM_NEWSTATS, 7, statsOf(3, 25)), message(unix.RTM_NEWSTATS, 6, statsOf(4, 25))...)
 	datagram = append(datagram, message(unix.RTM_NEWSTATS, 7, statsOf(5, 4))...)
 	done, disturbed, err := l.parse(append(datagram, message(unix.NLMSG_DONE, 7, make([]byte, 4))...))
@@ -143,8 +138,8 @@ func TestLinksParse(t *testing.T) {
 		t.Fatal(done, disturbed, err)
 	}
 	want := LinkStats{RxPackets: 1, TxPackets: 2, RxBytes: 3, TxBytes: 4, RxDropped: 7, TxDropped: 8}
-	if len(l.links) != 1 || l.links[3].stats != want {
-		t.Errorf("took %+v: not just the one whole answer to this request", l.links)
+	if got := l.table.links; len(got) != 1 || got[0].index != 3 || got[0].stats != want {
+		t.Errorf("took %+v: not just the one whole answer to this request", got)
 	}
 	refused := make([]byte, 4)
 	errno := -int32(unix.EOPNOTSUPP)
@@ -159,10 +154,50 @@ func FuzzLinksParse(f *testing.F) {
 	f.Add(message(unix.NLMSG_ERROR, 7, make([]byte, 4)))
 	f.Add(message(unix.NLMSG_DONE, 7, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := &Links{links: map[uint32]*linkEntry{}, seq: 7}
+		l := &Links{seq: 7}
 		_, _, _ = l.parse(b)
-		if len(l.links) > len(b)/(nlHeader+statsHeader+4+minLinkStats) {
-			t.Errorf("%d links from %d bytes", len(l.links), len(b))
+		if len(l.table.links) > len(b)/(nlHeader+statsHeader+4+minLinkStats) {
+			t.Errorf("%d links from %d bytes", len(l.table.links), len(b))
 		}
 	})
+}
+
+func TestLinkTableFollowsTheDumps(t *testing.T) {
+	var table linkTable
+	for _, c := range []struct {
+		listed  []uint32
+		changed bool
+	}{
+		{[]uint32{1, 2, 3, 4}, true},
+		{[]uint32{1, 2, 3, 4}, false},
+		{[]uint32{1, 3, 4}, true},       // one went
+		{[]uint32{1, 3, 9, 4}, true},    // one came in the middle
+		{[]uint32{1, 3, 9, 4}, false},   // and stays there
+		{[]uint32{1, 3, 9}, true},       // the last one went
+		{[]uint32{9, 1, 3}, true},       // another order
+		{[]uint32{9, 1, 3, 7, 8}, true}, // more at the end
+		{nil, true},
+		{nil, false},
+	} {
+		table.begin()
+		for i, index := range c.listed {
+			e := table.next(index)
+			if e.index != index {
+				t.Fatalf("%v: entry %d is of %d", c.listed, i, e.index)
+			}
+			if seen := e.stats.RxBytes; seen != 0 && seen != uint64(index) {
+				t.Fatalf("%v: interface %d has the numbers of %d", c.listed, index, seen)
+			}
+			e.stats.RxBytes = uint64(index)
+		}
+		if changed := table.end(); changed != c.changed || len(table.links) != len(c.listed) {
+			t.Errorf("%v: changed %v, %d entries", c.listed, changed, len(table.links))
+		}
+	}
+	for index := range uint32(maxLinks) {
+		table.next(index)
+	}
+	if table.next(maxLinks) != nil {
+		t.Error("no limit")
+	}
 }

@@ -36,7 +36,7 @@ type Options struct {
 	// best first.
 	Tiers []Tier
 	// MaxTargets limits SetTargets, 0 means DefaultMaxTargets. The tiers of BPF
-	// keep 64 thread records of 56 bytes a target, shared among all targets.
+	// keep 64 thread records of 128 bytes a target, shared among all targets.
 	MaxTargets int
 	// ProcRoot is where procfs is mounted, empty means /proc.
 	ProcRoot string
@@ -287,6 +287,12 @@ func (s *Sampler) Sample(dst []Sample) ([]Sample, error) {
 
 func (s *Sampler) fill(out *Sample, v *vm, at time.Duration) {
 	main := v.walks[0]
+	if v.quiet() {
+		*out = v.filled
+		out.At, out.RSS = at, main.account.last.rss
+		return
+	}
+	v.filled.Valid = false
 	if main.ok() && !v.seen {
 		v.seen, v.since = true, at
 	}
@@ -321,6 +327,7 @@ func (s *Sampler) fill(out *Sample, v *vm, at time.Duration) {
 	out.ReadBytes, out.WriteBytes = sum.readBytes, sum.writeBytes
 	out.RSS = main.account.last.rss
 	out.Valid = true
+	v.filled = *out
 }
 
 // Cost tells what the passes so far cost. Any goroutine may ask, also while

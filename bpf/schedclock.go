@@ -1,5 +1,7 @@
 package bpf
 
+import "slices"
+
 // schedClock relates CLOCK_MONOTONIC to the scheduler's own clock, which no
 // program can read, but which stamps the moment a thread was given its CPU.
 //
@@ -7,11 +9,13 @@ package bpf
 // excess being how long the passing thread has run already, some microseconds
 // after a wake-up. The least of the latest passes is taken. Only the latest,
 // because the two clocks drift apart (by NTP, 500 ppm at worst). Erring high
-// here makes pending waits too short, never too long.
+// here makes what is pending too short, never too long.
 type schedClock struct {
-	bounds [32]int64
-	n      int
-	now    int64 // of the latest pass, on the scheduler's clock
+	bounds  [32]int64
+	n       int
+	arrival uint64 // of the latest bound
+	offset  int64
+	now     int64 // of the latest pass, on the scheduler's clock
 }
 
 // observe takes the two stamps of a pass; arrival 0 means there is none.
@@ -20,13 +24,13 @@ func (c *schedClock) observe(now, arrival uint64) {
 		c.now = 0
 		return
 	}
-	c.bounds[c.n%len(c.bounds)] = int64(now) - int64(arrival)
-	c.n++
-	offset := c.bounds[0]
-	for _, b := range c.bounds[1:min(c.n, len(c.bounds))] {
-		offset = min(offset, b)
+	if arrival != c.arrival { // of one arrival the first bound is the best
+		c.arrival = arrival
+		c.bounds[c.n%len(c.bounds)] = int64(now) - int64(arrival)
+		c.n++
+		c.offset = slices.Min(c.bounds[:min(c.n, len(c.bounds))])
 	}
-	c.now = int64(now) - offset
+	c.now = int64(now) - c.offset
 }
 
 // pending is the time in ns that a thread queued since then has waited. It can

@@ -31,6 +31,9 @@ type vm struct {
 	retired totals
 	seen    bool
 	since   time.Duration
+	// filled is the latest valid sample, which stands as long as all walks are
+	// quiet; not valid if there is none.
+	filled Sample
 	// slot is the VM's place in the memory of the features' programs, -1 for
 	// none yet.
 	slot int
@@ -50,9 +53,23 @@ func (v *vm) close() {
 	}
 }
 
+// quiet tells whether the latest sample stands, but for its time and memory.
+func (v *vm) quiet() bool {
+	if !v.filled.Valid {
+		return false
+	}
+	for _, w := range v.walks {
+		if !w.quiet {
+			return false
+		}
+	}
+	return true
+}
+
 // findHelpers brings the helper walks in line with the VM's cgroup. Processes
 // taken belong to another VM, as its own or as its helper.
 func (v *vm) findHelpers(taken map[int]bool) {
+	v.filled = Sample{}
 	var pids []int
 	if v.target.CgroupPath != "" && v.walks[0].gone == "" {
 		pids = cgroupProcesses(v.target.CgroupPath, taken)
@@ -122,7 +139,9 @@ type walk struct {
 	gone, trouble string
 	// ioDenied: the tier may not read this process's I/O counters.
 	ioDenied bool
-	account  account
+	// quiet: the latest pass found nothing changed but perhaps the memory.
+	quiet   bool
+	account account
 }
 
 // openWalk takes hold of a process. If that fails the walk is gone already.

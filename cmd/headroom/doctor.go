@@ -132,11 +132,10 @@ func checkNetwork() finding {
 		return finding{"network counters", gradeWarn, err.Error(), "network rates will be absent"}
 	}
 	defer l.Close()
-	stats := map[string]bpf.LinkStats{}
-	if err := l.Read(stats); err != nil {
+	if err := l.Read(); err != nil {
 		return finding{"network counters", gradeWarn, err.Error(), "network rates will be absent"}
 	}
-	return finding{Check: "network counters", Grade: gradeOK, What: fmt.Sprintf("%d interfaces", len(stats))}
+	return finding{Check: "network counters", Grade: gradeOK, What: fmt.Sprintf("%d interfaces", l.Len())}
 }
 
 func checkCapacity(cfg config.Config) []finding {

@@ -31,7 +31,7 @@ struct pass {
 	u64 arrival; /* scheduler clock when the running thread got its CPU */
 	u32 walks;
 	u32 generation;
-	u32 used; /* records written to threads */
+	u32 used; /* records of threads in use */
 	u32 lost; /* threads for which no record was left */
 	u32 have; /* enum have */
 	u32 pad;
@@ -41,8 +41,12 @@ struct pass {
 struct walk {
 	u32 pid;
 	u32 generation;
-	u32 live; /* threads not exiting */
+	u32 first;   /* tier A: its threads' records are the ones from here */
+	u32 threads; /* visited */
+	u32 live;    /* of them not exiting */
 	u32 lost;
+	u32 fresh; /* threads read anew: if none, all but the counters of use stand */
+	u32 pad;
 	u64 start;      /* leader's start, CLOCK_BOOTTIME: with pid, its identity */
 	u64 exited_cpu; /* ns of the threads gone already */
 	/* of the process, threads gone included */
@@ -52,16 +56,42 @@ struct walk {
 	u64 rss_pages;
 };
 
-/* thread: one live thread of one walk. */
+/* thread: one thread of one walk. A record stays from pass to pass. */
 struct thread {
 	u32 walk;
 	u32 tid;
+	u32 flags; /* enum thread_flag */
+	u32 pad;
+	u64 arrival; /* scheduler clock when it last got a CPU */
+	u64 stamp;   /* sched_info.last_queued: since when it waits, if it does */
 	u64 start;
-	u64 cpu;    /* ns */
-	u64 wait;   /* ns of waits that ended */
-	u64 queued; /* scheduler clock since when it waits, 0 if it does not */
+	u64 cpu;     /* ns */
+	u64 wait;    /* ns of waits that ended */
+	u64 running; /* scheduler clock up to when cpu holds its running, 0 if it does not run */
+	u64 voluntary, involuntary;
+	u64 minor_faults, major_faults;
+	u64 read_bytes, write_bytes;
 	u8 comm[TASK_COMM_LEN];
 };
+
+enum thread_flag {
+	THREAD_LIVE = 1,    /* not exiting */
+	THREAD_SETTLED = 2, /* neither ran nor waited when read */
+	THREAD_WAITS = 4,   /* for a CPU */
+};
+
+/* watch: what tells whether the thread of the same index ran since it was read. */
+struct watch {
+	u64 task; /* its task_struct, 0 if it ran or waited when read */
+	u64 arrival;
+};
+
+/* Processes of more threads are read whole in each pass. */
+#define WATCHED_THREADS 256
+
+/* How often a process of which no thread ran is read all the same: its memory
+ * may be reclaimed while it sleeps. */
+#define REREAD_EVERY 16
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -71,7 +101,7 @@ struct {
 	__type(value, struct pass);
 } passes SEC(".maps");
 
-/* max_entries of the next three is set at load */
+/* max_entries of the next ones is set at load */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -87,6 +117,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct thread);
 } threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct watch);
+} watches SEC(".maps");
 
 /* tgid -> index in walks: the filter of tier B */
 struct {
@@ -151,8 +188,11 @@ static __always_inline void begin_walk(struct pass *p, struct walk *w, struct ta
 	struct task_struct *leader = task->group_leader;
 	struct signal_struct *sig = task->signal;
 
+	w->first = p->used;
+	w->threads = 0;
 	w->live = 0;
 	w->lost = 0;
+	w->fresh = 0;
 	w->start = leader->start_boottime;
 	w->exited_cpu = sig->sum_sched_runtime;
 	w->voluntary = sig->nvcsw;
@@ -168,23 +208,99 @@ static __always_inline void begin_walk(struct pass *p, struct walk *w, struct ta
 	barrier();
 }
 
+/*
+ * Whether the record holds this very thread, and it has not run since it was
+ * read. A thread gets a CPU with a new last_arrival and waits for one with a
+ * new last_queued, and only by running do its other counters change.
+ */
+static __always_inline bool unchanged(const struct thread *t, u32 index, struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->sched_info.run_delay))
+		return false;
+	return t->tid == task->pid && t->walk == index && (t->flags & THREAD_SETTLED) &&
+	       t->arrival == task->sched_info.last_arrival &&
+	       t->stamp == task->sched_info.last_queued;
+}
+
+/*
+ * The time up to which sum_exec_runtime holds a running thread's use, by the
+ * scheduler clock; the kernel brings it up to date at ticks. Its own stamp is
+ * by the run queue's task clock, which stands still during interrupts and while
+ * a hypervisor below has the CPU.
+ */
+static __always_inline u64 running_since(struct task_struct *task)
+{
+	struct cfs_rq *cfs;
+	struct rq *rq;
+
+	if (!bpf_core_field_exists(task->se.cfs_rq) || !bpf_core_field_exists(((struct rq *)0)->clock_task))
+		return 0;
+	cfs = task->se.cfs_rq;
+	if (!cfs)
+		return 0;
+	rq = cfs->rq;
+	if (!rq)
+		return 0;
+	return task->se.exec_start + (rq->clock - rq->clock_task);
+}
+
+static __always_inline void read_thread(struct thread *t, u32 index, struct task_struct *task)
+{
+	u32 flags = 0;
+	int runs;
+
+	t->walk = index;
+	t->tid = task->pid;
+	t->start = task->start_boottime;
+	t->running = 0;
+	if (bpf_core_field_exists(task->sched_info.run_delay)) {
+		/*
+		 * In this order: what happens in between is missing from this pass,
+		 * and the stamps show the next one that there is more. The other
+		 * way round a wait or a run that ends here would count twice, or a
+		 * thread be taken for settled whose last run was not counted yet.
+		 */
+		t->wait = task->sched_info.run_delay;
+		t->arrival = task->sched_info.last_arrival;
+		barrier();
+		t->stamp = task->sched_info.last_queued;
+		barrier();
+		runs = task->on_cpu;
+		barrier();
+		t->cpu = task->se.sum_exec_runtime;
+		barrier();
+		/* One that runs may carry a stale stamp: woken while it fell asleep. */
+		if (runs)
+			t->running = running_since(task);
+		else if (t->stamp)
+			flags |= THREAD_WAITS;
+		else
+			flags |= THREAD_SETTLED;
+	} else {
+		t->wait = 0;
+		t->cpu = task->se.sum_exec_runtime;
+	}
+	if (!task->exit_state)
+		flags |= THREAD_LIVE;
+	t->flags = flags;
+	t->voluntary = task->nvcsw;
+	t->involuntary = task->nivcsw;
+	t->minor_faults = task->min_flt;
+	t->major_faults = task->maj_flt;
+	if (bpf_core_field_exists(task->ioac.read_bytes)) {
+		t->read_bytes = task->ioac.read_bytes;
+		t->write_bytes = task->ioac.write_bytes;
+	}
+	__builtin_memcpy(t->comm, task->comm, TASK_COMM_LEN);
+}
+
 static __always_inline void visit(struct pass *p, struct walk *w, u32 index, struct task_struct *task)
 {
+	struct watch *watch;
 	struct thread *t;
 	u32 slot = p->used;
-	u64 queued;
 
-	if (!task->exit_state)
-		w->live++;
-	w->voluntary += task->nvcsw;
-	w->involuntary += task->nivcsw;
-	w->minor_faults += task->min_flt;
-	w->major_faults += task->maj_flt;
-	if (bpf_core_field_exists(task->ioac.read_bytes)) {
-		w->read_bytes += task->ioac.read_bytes;
-		w->write_bytes += task->ioac.write_bytes;
-	}
-
+	w->threads++;
 	t = bpf_map_lookup_elem(&threads, &slot);
 	if (!t) {
 		p->lost++;
@@ -192,25 +308,23 @@ static __always_inline void visit(struct pass *p, struct walk *w, u32 index, str
 		return;
 	}
 	p->used = slot + 1;
-	t->walk = index;
-	t->tid = task->pid;
-	t->start = task->start_boottime;
-	t->cpu = task->se.sum_exec_runtime;
-	t->wait = 0;
-	t->queued = 0;
-	if (bpf_core_field_exists(task->sched_info.run_delay)) {
-		t->wait = task->sched_info.run_delay;
-		/* in this order: the other would count a wait that ends here twice */
-		barrier();
-		queued = task->sched_info.last_queued;
-		/*
-		 * One that runs may carry a stale stamp: woken while it fell asleep.
-		 * Most threads sleep without one, and are spared a cache line.
-		 */
-		if (queued && !task->on_cpu)
-			t->queued = queued;
+	if (!unchanged(t, index, task)) {
+		w->fresh++;
+		read_thread(t, index, task);
+		watch = bpf_map_lookup_elem(&watches, &slot);
+		if (watch) {
+			watch->task = t->flags & THREAD_SETTLED ? (u64)task : 0;
+			watch->arrival = t->arrival;
+		}
 	}
-	__builtin_memcpy(t->comm, task->comm, TASK_COMM_LEN);
+	if (t->flags & THREAD_LIVE)
+		w->live++;
+	w->voluntary += t->voluntary;
+	w->involuntary += t->involuntary;
+	w->minor_faults += t->minor_faults;
+	w->major_faults += t->major_faults;
+	w->read_bytes += t->read_bytes;
+	w->write_bytes += t->write_bytes;
 }
 
 /* Tier A: only the threads of the processes asked for. */
@@ -227,6 +341,7 @@ struct bpf_iter_num {
 
 extern struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 extern void bpf_task_release(struct task_struct *p) __ksym;
+extern void *bpf_rdonly_cast(void *obj, u32 btf_id) __ksym;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
 extern int bpf_iter_task_new(struct bpf_iter_task *it, struct task_struct *task, unsigned int flags) __ksym;
@@ -236,11 +351,48 @@ extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
 extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
 extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
+/*
+ * Whether none of the process's threads ran since the last pass: then none
+ * came, none went, and all that was read stands. The task_structs are looked at
+ * where they were, for that costs a cache line each and no call. One may be
+ * gone: its memory may hold anything, and reading it cannot fault. But a thread
+ * has to run to exit, and then the stamp left behind is another one.
+ */
+static __always_inline bool asleep(struct pass *p, struct walk *w, u32 index)
+{
+	u32 threads = w->threads, slot = p->used, i;
+	struct task_struct *task;
+	struct watch *watch;
+
+	if (!bpf_core_field_exists(((struct task_struct *)0)->sched_info.run_delay))
+		return false;
+	if (w->generation != p->generation - 1 || w->first != slot || w->lost || !threads ||
+	    (p->generation + index) % REREAD_EVERY == 0)
+		return false;
+	for (i = 0; i < WATCHED_THREADS; i++, slot++) {
+		if (i == threads)
+			return true;
+		watch = bpf_map_lookup_elem(&watches, &slot);
+		if (!watch || !watch->task)
+			return false;
+		task = bpf_rdonly_cast((void *)watch->task, bpf_core_type_id_kernel(struct task_struct));
+		if (task->sched_info.last_arrival != watch->arrival || task->sched_info.last_queued)
+			return false;
+	}
+	return false;
+}
+
 static __always_inline void walk_process(struct pass *p, struct walk *w, u32 index)
 {
 	struct task_struct *leader, *task;
 	struct bpf_iter_task it;
 
+	if (asleep(p, w, index)) {
+		p->used += w->threads;
+		w->fresh = 0;
+		w->generation = p->generation;
+		return;
+	}
 	leader = bpf_task_from_pid(w->pid);
 	if (!leader)
 		return;

@@ -26,22 +26,36 @@ type SamplerPass struct {
 }
 
 type SamplerThread struct {
-	_      structs.HostLayout
-	Walk   uint32
-	Tid    uint32
-	Start  uint64
-	Cpu    uint64
-	Wait   uint64
-	Queued uint64
-	Comm   [16]uint8
+	_           structs.HostLayout
+	Walk        uint32
+	Tid         uint32
+	Flags       uint32
+	Pad         uint32
+	Arrival     uint64
+	Stamp       uint64
+	Start       uint64
+	Cpu         uint64
+	Wait        uint64
+	Running     uint64
+	Voluntary   uint64
+	Involuntary uint64
+	MinorFaults uint64
+	MajorFaults uint64
+	ReadBytes   uint64
+	WriteBytes  uint64
+	Comm        [16]uint8
 }
 
 type SamplerWalk struct {
 	_           structs.HostLayout
 	Pid         uint32
 	Generation  uint32
+	First       uint32
+	Threads     uint32
 	Live        uint32
 	Lost        uint32
+	Fresh       uint32
+	Pad         uint32
 	Start       uint64
 	ExitedCpu   uint64
 	Voluntary   uint64
@@ -53,6 +67,12 @@ type SamplerWalk struct {
 	RssPages    uint64
 }
 
+type SamplerWatch struct {
+	_       structs.HostLayout
+	Task    uint64
+	Arrival uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -61,6 +81,7 @@ const (
 	SamplerMapTgids        = "tgids"
 	SamplerMapThreads      = "threads"
 	SamplerMapWalks        = "walks"
+	SamplerMapWatches      = "watches"
 	SamplerProgSampleTasks = "sample_tasks"
 	SamplerProgSampleWalks = "sample_walks"
 )
@@ -119,6 +140,7 @@ type SamplerMapSpecs struct {
 	Tgids   *ebpf.MapSpec `ebpf:"tgids"`
 	Threads *ebpf.MapSpec `ebpf:"threads"`
 	Walks   *ebpf.MapSpec `ebpf:"walks"`
+	Watches *ebpf.MapSpec `ebpf:"watches"`
 }
 
 // SamplerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -151,6 +173,7 @@ type SamplerMaps struct {
 	Tgids   *ebpf.Map `ebpf:"tgids"`
 	Threads *ebpf.Map `ebpf:"threads"`
 	Walks   *ebpf.Map `ebpf:"walks"`
+	Watches *ebpf.Map `ebpf:"watches"`
 }
 
 func (m *SamplerMaps) Close() error {
@@ -159,6 +182,7 @@ func (m *SamplerMaps) Close() error {
 		m.Tgids,
 		m.Threads,
 		m.Walks,
+		m.Watches,
 	)
 }
 

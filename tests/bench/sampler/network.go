@@ -17,7 +17,6 @@ import (
 // sockets and files stay in the namespace that they were opened in.
 type network struct {
 	links   *bpf.Links
-	stats   map[string]bpf.LinkStats
 	procFD  int
 	buf     []byte
 	release chan bool
@@ -26,7 +25,7 @@ type network struct {
 // openNetwork makes a namespace with n taps; it ends with the thread that holds
 // it.
 func openNetwork(n int) (*network, error) {
-	net := &network{stats: map[string]bpf.LinkStats{}, buf: make([]byte, 64<<10), release: make(chan bool)}
+	net := &network{buf: make([]byte, 64<<10), release: make(chan bool)}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace
@@ -77,13 +76,12 @@ func (net *network) readDev() error {
 
 func measureNetwork(ctx context.Context, rounds int, r *report, net *network) error {
 	const reads = 20
-	read := func() error { return net.links.Read(net.stats) }
-	if err := read(); err != nil {
+	if err := net.links.Read(); err != nil {
 		return err
 	}
-	taps := float64(len(net.stats))
-	if len(net.stats) < manyVMs {
-		return fmt.Errorf("%d interfaces seen of %d taps", len(net.stats), manyVMs)
+	taps := float64(net.links.Len())
+	if net.links.Len() < manyVMs {
+		return fmt.Errorf("%d interfaces seen of %d taps", net.links.Len(), manyVMs)
 	}
 	perTap := func(call func() error) func() (float64, error) {
 		return func() (float64, error) {
@@ -91,7 +89,7 @@ func measureNetwork(ctx context.Context, rounds int, r *report, net *network) er
 			return micros(d) / taps, err
 		}
 	}
-	got, err := takeTurns(ctx, rounds, method{ours, perTap(read)}, method{"dev", perTap(net.readDev)})
+	got, err := takeTurns(ctx, rounds, method{ours, perTap(net.links.Read)}, method{"dev", perTap(net.readDev)})
 	if err != nil {
 		return err
 	}

@@ -187,7 +187,7 @@ func measureLoop(ctx context.Context, r *report, c *contestants) error {
 		if err := c.pass(); err != nil {
 			return err
 		}
-		return n.links.Read(n.stats)
+		return n.links.Read()
 	}
 	loops, err := takeTurns(ctx, loopRounds,
 		method{ours, loopOf(ctx, whole)},
