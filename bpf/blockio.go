@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -85,6 +86,7 @@ type blockIO struct {
 	memory   mappings
 	filter   filter[uint64] // slot by cgroup
 	slots    slotted[kern.BlockIOBlockio]
+	epoch    *uint64  // of filter, which the program remembers answers of
 	caused   []uint64 // ioBytes when the slot was given
 	why      []error  // why the slot's VM has no cgroup of its own
 }
@@ -111,6 +113,12 @@ func (h *blockIO) load(spec *ebpf.CollectionSpec) (err error) {
 	if h.slots.mem, err = mapArray[kern.BlockIOBlockio](&h.memory, h.objects.Slots); err != nil {
 		return err
 	}
+	epochs, err := mapArray[uint64](&h.memory, h.objects.Epochs)
+	if err != nil {
+		return err
+	}
+	h.epoch = &epochs[0]
+	*h.epoch = 1 // memories are made with 0
 	h.hook, err = link.AttachTracing(link.TracingOptions{Program: h.objects.BlockRqComplete})
 	return err
 }
@@ -139,6 +147,7 @@ func (h *blockIO) assign(vms []*vm) error {
 	if err := h.filter.set(want); err != nil {
 		return err
 	}
+	atomic.AddUint64(h.epoch, 1)
 	before := h.slots.owner
 	h.slots.assign(vms)
 	for _, v := range vms {

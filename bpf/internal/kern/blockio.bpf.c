@@ -76,6 +76,80 @@ struct {
 	__type(value, struct blockio);
 } slots SEC(".maps");
 
+/* The agent counts it up when cgroups has changed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} epochs SEC(".maps");
+
+#define NOBODY 0xffffffff
+#define MEMOS 64 /* a power of 2 */
+
+/*
+ * What a blkcg_gq, a cgroup's share in one disk, was found to belong to. From it
+ * to its cgroup's number are four pointers, each most often to memory that no
+ * cache holds. Its address may go to another cgroup's once its own is removed,
+ * and what is remembered is then wrong until the agent has seen that the VM is
+ * gone, which nobody looks at any more.
+ */
+struct memo {
+	u64 blkg;
+	u32 epoch;
+	u32 slot;
+};
+
+struct memos {
+	u64 busy; /* the blkcg_gq looked up just now, or 0 */
+	struct memo of[MEMOS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct memos);
+} memories SEC(".maps");
+
+static __always_inline u32 find_slot(struct blkcg_gq *blkg)
+{
+	u64 cgroup = blkg->blkcg->css.cgroup->kn->id;
+	u32 *slot = bpf_map_lookup_elem(&cgroups, &cgroup);
+
+	return slot ? *slot : NOBODY;
+}
+
+/* An interrupt may complete requests amid this very code: it goes without. */
+static __always_inline u32 recall_slot(struct blkcg_gq *blkg)
+{
+	u32 zero = 0, slot, now;
+	u64 key;
+	struct memos *m = bpf_map_lookup_elem(&memories, &zero);
+	u64 *epoch = bpf_map_lookup_elem(&epochs, &zero);
+	struct memo *memo;
+
+	if (!m || !epoch || m->busy)
+		return find_slot(blkg);
+	/* by way of memory: the verifier calculates with no pointer */
+	*(volatile u64 *)&m->busy = (u64)blkg;
+	key = *(volatile u64 *)&m->busy;
+	now = *(volatile u64 *)epoch;
+	memo = &m->of[(key * 0x9e3779b97f4a7c15) >> 58 & (MEMOS - 1)];
+	if (memo->blkg == key && memo->epoch == now) {
+		slot = memo->slot;
+	} else {
+		slot = find_slot(blkg);
+		memo->blkg = key;
+		memo->epoch = now;
+		memo->slot = slot;
+	}
+	barrier();
+	m->busy = 0;
+	return slot;
+}
+
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(block_rq_complete, struct request *rq, int error, unsigned int bytes)
 {
@@ -84,8 +158,8 @@ int BPF_PROG(block_rq_complete, struct request *rq, int error, unsigned int byte
 	struct blkcg_gq *blkg;
 	struct blockio *b;
 	struct bio *bio;
-	u64 cgroup, start, time;
-	u32 *slot;
+	u64 start, time;
+	u32 slot;
 
 	if (op != REQ_OP_READ && op != REQ_OP_WRITE)
 		return 0;
@@ -95,11 +169,10 @@ int BPF_PROG(block_rq_complete, struct request *rq, int error, unsigned int byte
 	blkg = bio->bi_blkg;
 	if (!blkg)
 		return 0;
-	cgroup = blkg->blkcg->css.cgroup->kn->id;
-	slot = bpf_map_lookup_elem(&cgroups, &cgroup);
-	if (!slot)
+	slot = recall_slot(blkg);
+	if (slot == NOBODY)
 		return 0;
-	b = bpf_map_lookup_elem(&slots, slot);
+	b = bpf_map_lookup_elem(&slots, &slot);
 	if (!b)
 		return 0;
 	d = op == REQ_OP_READ ? &b->read : &b->write;

@@ -28,11 +28,24 @@ type BlockIODirection struct {
 	Latency [24]uint64
 }
 
+type BlockIOMemos struct {
+	_    structs.HostLayout
+	Busy uint64
+	Of   [64]struct {
+		_     structs.HostLayout
+		Blkg  uint64
+		Epoch uint32
+		Slot  uint32
+	}
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BlockIOMapCgroups          = "cgroups"
+	BlockIOMapEpochs           = "epochs"
+	BlockIOMapMemories         = "memories"
 	BlockIOMapSlots            = "slots"
 	BlockIOProgBlockRqComplete = "block_rq_complete"
 )
@@ -86,8 +99,10 @@ type BlockIOProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BlockIOMapSpecs struct {
-	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
-	Slots   *ebpf.MapSpec `ebpf:"slots"`
+	Cgroups  *ebpf.MapSpec `ebpf:"cgroups"`
+	Epochs   *ebpf.MapSpec `ebpf:"epochs"`
+	Memories *ebpf.MapSpec `ebpf:"memories"`
+	Slots    *ebpf.MapSpec `ebpf:"slots"`
 }
 
 // BlockIOVariableSpecs contains global variables before they are loaded into the kernel.
@@ -116,13 +131,17 @@ func (o *BlockIOObjects) Close() error {
 //
 // It can be passed to LoadBlockIOObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BlockIOMaps struct {
-	Cgroups *ebpf.Map `ebpf:"cgroups"`
-	Slots   *ebpf.Map `ebpf:"slots"`
+	Cgroups  *ebpf.Map `ebpf:"cgroups"`
+	Epochs   *ebpf.Map `ebpf:"epochs"`
+	Memories *ebpf.Map `ebpf:"memories"`
+	Slots    *ebpf.Map `ebpf:"slots"`
 }
 
 func (m *BlockIOMaps) Close() error {
 	return _BlockIOClose(
 		m.Cgroups,
+		m.Epochs,
+		m.Memories,
 		m.Slots,
 	)
 }

@@ -18,7 +18,7 @@ import (
 
 // The processes measured are this program, run again in a role of helperEnv:
 //
-//	idle   has vmThreads sleeping threads
+//	idle   has vmThreads sleeping threads; a line wakes each of them once
 //	work   obeys lines: "pingpong N", "spin MS", "read FILE N"
 const helperEnv = "HEADROOM_BENCH_HELPER"
 
@@ -92,12 +92,7 @@ func stopAll(hs []*helper) {
 // runHelper is the helper's side.
 func runHelper(role string) error {
 	if role == "idle" {
-		for n := 0; threads() < vmThreads; n++ {
-			startThread(fmt.Sprintf("CPU %d/KVM", n))
-		}
-		fmt.Println("ready")
-		_, err := io.Copy(io.Discard, os.Stdin)
-		return err
+		return sleepers()
 	}
 	a, b := startThread("CPU 0/KVM"), startThread("CPU 1/KVM")
 	fmt.Println("ready")
@@ -108,6 +103,23 @@ func runHelper(role string) error {
 			return err
 		}
 		fmt.Println(took)
+	}
+	return lines.Err()
+}
+
+// sleepers runs a helper of threads that sleep until a line comes.
+func sleepers() error {
+	var all []chan func()
+	for n := 0; threads() < vmThreads; n++ {
+		all = append(all, startThread(fmt.Sprintf("CPU %d/KVM", n)))
+	}
+	fmt.Println("ready")
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		for _, wake := range all {
+			wake <- func() {}
+		}
+		fmt.Println(time.Duration(0))
 	}
 	return lines.Err()
 }

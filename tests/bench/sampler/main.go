@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 )
 
 // options size a run. They are fixed in the Makefile before anything is seen.
@@ -13,6 +14,7 @@ type options struct {
 	rounds  int
 	domains int // real QEMU domains
 	doc     string
+	only    string
 }
 
 func main() {
@@ -27,6 +29,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 11, "rounds of each comparison")
 	flag.IntVar(&o.domains, "domains", 20, "real QEMU domains for the comparison with libvirt; 0 leaves it out")
 	flag.StringVar(&o.doc, "doc", "", "file whose block of figures is replaced")
+	flag.StringVar(&o.only, "only", "", "measure only the stage whose name contains this, and write no document")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,6 +59,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	for _, s := range stages {
+		if !strings.Contains(s.name, o.only) {
+			continue
+		}
 		fmt.Fprintln(os.Stderr, "measuring", s.name)
 		if err := s.run(ctx, o, r); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -69,7 +75,7 @@ func run(ctx context.Context, o options) error {
 	}
 	text := r.table()
 	fmt.Print(text)
-	if o.doc != "" {
+	if o.doc != "" && o.only == "" {
 		if err := replaceFigures(o.doc, text); err != nil {
 			return err
 		}

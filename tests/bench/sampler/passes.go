@@ -79,6 +79,9 @@ func measurePasses(ctx context.Context, o options, r *report) error {
 		}
 		err = comparePasses(ctx, o, r, c)
 		if err == nil && n == manyVMs {
+			err = measureWoken(ctx, o, r, c, hs)
+		}
+		if err == nil && n == manyVMs {
 			err = measureLoop(ctx, r, c)
 		}
 		c.close()
@@ -146,6 +149,26 @@ func comparePasses(ctx context.Context, o options, r *report, c *contestants) er
 		return err
 	}
 	r.add(key("allocs_per_pass"), label("allocations"), "a pass", series{allocs}, atMost(0))
+	return nil
+}
+
+// measureWoken makes passes before each of which every VM's threads ran: then
+// none is spared for having slept. Only what is between two wake-ups costs.
+func measureWoken(ctx context.Context, o options, r *report, c *contestants, hs []*helper) error {
+	pass := func() (float64, error) {
+		for _, h := range hs {
+			if _, err := h.do("wake"); err != nil {
+				return 0, err
+			}
+		}
+		d, err := cpuOf(1, c.pass)
+		return micros(d) / float64(len(hs)), err
+	}
+	got, err := takeTurns(ctx, o.rounds, method{ours, pass})
+	if err != nil {
+		return err
+	}
+	r.add("", fmt.Sprintf("pass after all threads ran: %s, %d VMs", ours, len(hs)), "us a VM", got[ours], nil)
 	return nil
 }
 
