@@ -42,6 +42,9 @@ type loop struct {
 	judge   []verdictDue
 	digest  uint32
 	tags    mesh.Tags // as last told
+
+	tail     tailPolicy
+	switches counterRate
 }
 
 // modelEvery is how often the learned models are written.
@@ -52,6 +55,7 @@ func (a *Agent) loop(ctx context.Context, inventories <-chan inventory) error {
 	if err := l.loadLearned(); err != nil {
 		return err
 	}
+	l.enableFeatures()
 	window := time.NewTicker(a.cfg.Sampling.Window.Duration)
 	round := time.NewTicker(a.cfg.Planner.Round.Duration)
 	models := time.NewTicker(modelEvery)
@@ -117,7 +121,10 @@ func (l *loop) take(inv inventory) {
 		}
 		v.dom = dom
 		v.memory, v.hasMem = inv.memory[dom.ID]
-		targets = append(targets, bpf.Target{ID: dom.ID, PID: dom.PID})
+		if v.cgroup == "" || v.cgroupPID != dom.PID {
+			v.cgroup, v.cgroupPID = vmCgroup("/proc", "/sys/fs/cgroup", dom.PID), dom.PID
+		}
+		targets = append(targets, bpf.Target{ID: dom.ID, PID: dom.PID, CgroupPath: v.cgroup})
 	}
 	for id, v := range l.vms {
 		if !seen[id] {
@@ -157,6 +164,7 @@ func (l *loop) sample() {
 			v.learn(now, hostFull)
 		}
 	}
+	l.switchTail(now)
 }
 
 // observeAll hands the samples to their VMs.
@@ -179,6 +187,7 @@ func (l *loop) observeAll(now time.Time) {
 		v.moving = slices.Contains(outgoing, negotiate.VMID(s.ID))
 		before := v.wait
 		v.observe(s, steps)
+		l.readFeatures(v)
 		l.wait += v.wait - before
 		if l.a.o.Links != nil {
 			v.tap(l.a.o.Links, s.At)

@@ -37,6 +37,10 @@ var (
 	descWaited     = desc("vm_run_queue_wait_cores", "CPU the VM waited for.", "vm", "name")
 	descVMWait     = desc("vm_run_queue_wait_core_seconds_total", "Run-queue wait of the VM since the agent saw it.", "vm", "name")
 	descPeak       = desc("vm_forecast_peak_cores", "Forecast peak demand within the horizon.", "vm", "name", "quantile")
+	descBlockOps   = desc("vm_block_operations_per_second", "Block requests of the VM in the last window.", "vm", "name", "direction")
+	descBlockP99   = desc("vm_block_latency_p99_seconds", "99th percentile of their latency, to a power of 2.", "vm", "name", "direction")
+	descLongest    = desc("vm_run_queue_wait_longest_seconds", "Longest single run-queue wait of the VM's vCPUs since they have been measured.", "vm", "name")
+	descExits      = desc("vm_kvm_exits_per_second", "Exits of the VM from KVM in the last window.", "vm", "name")
 	descRefused    = desc("mesh_refused_total", "What the mesh refused, by reason.", "reason")
 	descDigests    = desc("mesh_digests_total", "Digests sent, and held back by the gossip budget.", "what")
 	descPass       = desc("sampler_pass_seconds", "Mean CPU time of one sampling pass.")
@@ -119,6 +123,21 @@ func collectVM(v *api.VM, gauge, counter emit) {
 	if v.Measured {
 		gauge(descUsed, v.UsedCores, v.ID, v.Name)
 		gauge(descWaited, v.WaitCores, v.ID, v.Name)
+	}
+	if b := v.BlockIO; b != nil {
+		gauge(descBlockOps, b.ReadOpsPerS, v.ID, v.Name, "read")
+		gauge(descBlockOps, b.WriteOpsPerS, v.ID, v.Name, "write")
+		for direction, p99 := range map[string]*float64{"read": b.ReadP99US, "write": b.WriteP99US} {
+			if p99 != nil {
+				gauge(descBlockP99, *p99/1e6, v.ID, v.Name, direction)
+			}
+		}
+	}
+	if v.WaitTail != nil {
+		gauge(descLongest, v.WaitTail.LongestUS/1e6, v.ID, v.Name)
+	}
+	if v.KVM != nil {
+		gauge(descExits, v.KVM.ExitsPerS, v.ID, v.Name)
 	}
 	if v.PeakP50Cores != nil {
 		gauge(descPeak, *v.PeakP50Cores, v.ID, v.Name, "0.5")

@@ -34,9 +34,30 @@ func (a *Agent) absent(v *vm) []string {
 		return out
 	}
 	for _, f := range list.Features() {
-		if !f.On {
-			lack(string(f.Feature), f.Why)
+		switch {
+		case !f.On:
+			lack(string(f.Feature), a.whyOff(f))
+		case f.Feature == bpf.FeatureBlockIO && v.noBlock != "":
+			lack(string(f.Feature), v.noBlock)
+		case f.Feature == bpf.FeatureExits && v.extra.exits == nil:
+			lack(string(f.Feature), "the VM does not run on KVM")
 		}
 	}
 	return out
+}
+
+// whyOff tells why a feature is off: by configuration, or because it failed.
+func (a *Agent) whyOff(f bpf.FeatureStatus) string {
+	s := a.cfg.Sampling
+	switch {
+	case f.Feature == bpf.FeatureBlockIO && !s.BlockIO:
+		return "off: set sampling.block_io"
+	case f.Feature == bpf.FeatureExits && !s.KVMExits:
+		return "off: set sampling.kvm_exits"
+	case f.Feature == bpf.FeatureWaitTail && s.WaitTail == tailOff:
+		return "off: set sampling.wait_tail"
+	case f.Feature == bpf.FeatureWaitTail:
+		return "not attached now (sampling.wait_tail, sampling.tail_budget): " + f.Why
+	}
+	return f.Why
 }

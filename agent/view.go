@@ -213,6 +213,7 @@ func (a *Agent) apiVM(v *vm) api.VM {
 		NetRxBps: known(v.now.netRx), NetTxBps: known(v.now.netTx),
 		MajorFaultsPerS: known(v.now.majorFaults), SwitchesPerS: known(v.now.switches),
 		DirtyBps: known(v.dirty), Job: v.dom.Job, Absent: a.absent(v),
+		BlockIO: v.apiBlockIO(), WaitTail: v.apiWaitTail(), KVM: v.apiExits(),
 	}
 	if m := v.dom.Metadata.Mode; m != "" {
 		out.Mode = m

@@ -23,6 +23,13 @@ type vm struct {
 	linksAt time.Duration
 	linked  bool
 	dirty   float64 // bytes/s as last measured; NaN when never
+	// extra is what the features told at the latest pass and before the one
+	// before; noBlock is why there is no block I/O of the VM.
+	extra, before extra
+	noBlock       string
+	// cgroup is the VM's own, empty if it has none, as found for cgroupPID.
+	cgroup    string
+	cgroupPID int
 
 	now    rates
 	demand float64 // cores; NaN when not known

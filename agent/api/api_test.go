@@ -196,7 +196,7 @@ func validate(t *testing.T, router routers.Router, c *Client, path string, want 
 func TestSchemasMatchTypes(t *testing.T) {
 	doc := loadDoc(t)
 	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
-		VM{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
+		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
 		Decision{}, Migration{}, Event{}, MigrateRequest{}, MigrateReply{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))

@@ -133,6 +133,10 @@ type VM struct {
 	RSSMiB             *float64 `json:"rss_mib"`
 	// DirtyBps is measured every 5 minutes at most, and never in a migration.
 	DirtyBps *float64 `json:"dirty_bytes_per_s"`
+	// Block requests, single run-queue waits and KVM's exits, where switched on.
+	BlockIO  *VMBlockIO  `json:"block_io"`
+	WaitTail *VMWaitTail `json:"wait_tail"`
+	KVM      *VMExits    `json:"kvm"`
 	// Absent lists the signals that cannot be had, each with its reason.
 	Absent       []string   `json:"absent"`
 	PeakP50Cores *float64   `json:"peak_p50_cores"`
@@ -145,6 +149,31 @@ type VM struct {
 	LastMoved    *time.Time `json:"last_moved"`
 	LastFrom     string     `json:"last_from,omitempty"`
 	HotSpots     []string   `json:"hot_spots"`
+}
+
+// VMBlockIO is a VM's block requests in the last window. The 99th percentiles are
+// the upper edges of powers of two, null where there was no request.
+type VMBlockIO struct {
+	ReadOpsPerS  float64  `json:"read_ops_per_s"`
+	WriteOpsPerS float64  `json:"write_ops_per_s"`
+	ReadP99US    *float64 `json:"read_p99_us"`
+	WriteP99US   *float64 `json:"write_p99_us"`
+	// Attribution is exact, or partial when the VM caused more than was seen.
+	Attribution string `json:"attribution"`
+}
+
+// VMWaitTail is the single run-queue waits of a VM's vCPUs since they have been
+// measured.
+type VMWaitTail struct {
+	Waits     uint64  `json:"waits"`
+	P99US     float64 `json:"p99_us"`
+	LongestUS float64 `json:"longest_us"`
+}
+
+// VMExits is what KVM counted for a VM in the last window.
+type VMExits struct {
+	ExitsPerS float64 `json:"exits_per_s"`
+	HaltsPerS float64 `json:"halts_per_s"`
 }
 
 // Forecast is a distribution per step and of the peak over the horizon.

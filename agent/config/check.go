@@ -159,6 +159,8 @@ func (k *checker) sampling(s Sampling, f Forecast) {
 		}
 	}
 	number(k, "sampling.max_vms", s.MaxVMs, 1, 4096)
+	k.oneOf("sampling.wait_tail", s.WaitTail, "off", "contention", "on")
+	number(k, "sampling.tail_budget", s.TailBudget, 0.01, 100)
 	number(k, "forecast.horizon", f.Horizon, 1, 288)
 	number(k, "forecast.warmup", f.Warmup, 3, 10000)
 	k.duration("forecast.settle", f.Settle, 0, time.Hour)

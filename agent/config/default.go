@@ -24,7 +24,8 @@ func Default() Config {
 			SharedPaths:   []string{},
 			MachineCgroup: "machine.slice",
 		},
-		Sampling: Sampling{Window: Of(time.Second), Tiers: []string{"syscall", "iter", "procfs"}, MaxVMs: 512},
+		Sampling: Sampling{Window: Of(time.Second), Tiers: []string{"syscall", "iter", "procfs"}, MaxVMs: 512,
+			KVMExits: true, WaitTail: "off", TailBudget: 1},
 		Forecast: Forecast{Step: Of(10 * time.Second), Horizon: 12, Warmup: 60, Settle: Of(time.Minute)},
 		History:  defaultHistory(),
 		Slots: Slots{

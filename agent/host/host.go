@@ -33,7 +33,9 @@ type Status struct {
 	MemoryPressure *Pressure `json:"memory_pressure,omitempty"`
 	IOPressure     *Pressure `json:"io_pressure,omitempty"`
 
-	Load      *Load  `json:"load,omitempty"`       // nil when absent
+	Load *Load `json:"load,omitempty"` // nil when absent
+	// Switches counts the context switches of all CPUs since boot; 0 when absent.
+	Switches  uint64 `json:"context_switches,omitempty"`
 	NUMANodes int    `json:"numa_nodes,omitempty"` // 0 when absent
 	Own       *Own   `json:"own,omitempty"`        // this process; nil when absent
 	Disk      *Disk  `json:"disk,omitempty"`       // file system of the data directory; nil when absent
@@ -137,6 +139,8 @@ func (r *Reader) Status() (Status, error) {
 	absent("io_pressure", err)
 	s.Load, err = r.load()
 	absent("load", err)
+	s.Switches, err = r.switches()
+	absent("context_switches", err)
 	s.NUMANodes, err = r.numaNodes()
 	absent("numa_nodes", err)
 	s.Own, err = r.own()

@@ -23,6 +23,7 @@ func bare() machine {
 		"proc/pressure/memory":           "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",
 		"proc/pressure/io":               "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=50.00 avg60=0.00 avg300=0.00 total=0\n",
 		"proc/loadavg":                   "0.20 0.18 0.12 3/80 11206\n",
+		"proc/stat":                      "cpu  1 2 3 4\nintr 5 6\nctxt 987654\nbtime 7\n",
 		"proc/self/stat":                 "42 (head) room) S 1 42 42 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 100 1000000 2560 18446744073709551615\n",
 		"sys/class/net/eth0/speed":       "10000\n",
 		"sys/class/net/eth0/operstate":   "up\n",
@@ -75,6 +76,7 @@ func TestStatusOfABareMachine(t *testing.T) {
 		MemoryPressure: &Pressure{FullTotal: 7 * time.Microsecond},
 		IOPressure:     &Pressure{Full10: 0.5},
 		Load:           &Load{One: 0.2, Five: 0.18, Fifteen: 0.12, Runnable: 3, Tasks: 80},
+		Switches:       987654,
 		NUMANodes:      2,
 		Own:            &Own{CPU: 2 * time.Second, RSSMiB: 2560 * float64(os.Getpagesize()) / mib, Threads: 9},
 		Links:          []Link{{Name: "eth0", Up: true, SpeedMb: 10000}},
@@ -163,7 +165,7 @@ func TestALimitThatCannotBeReadIsNamed(t *testing.T) {
 func TestWhatCannotBeReadIsAbsentWithItsReason(t *testing.T) {
 	for file, part := range map[string]string{
 		"proc/pressure/cpu": "cpu_pressure", "proc/pressure/memory": "memory_pressure", "proc/pressure/io": "io_pressure",
-		"proc/loadavg": "load", "sys/devices/system/node/online": "numa_nodes", "proc/self/stat": "own",
+		"proc/loadavg": "load", "proc/stat": "context_switches", "sys/devices/system/node/online": "numa_nodes", "proc/self/stat": "own",
 		"sys/class/net/eth0/device/x": "",
 	} {
 		s, err := bare().without(file).read(t, "")

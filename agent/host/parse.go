@@ -231,3 +231,17 @@ func parseSpeed(b []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// parseSwitches reads the line "ctxt N" of /proc/stat.
+func parseSwitches(b []byte) (uint64, error) {
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "ctxt "); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(rest), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("context switches in stat: %w", err)
+			}
+			return n, nil
+		}
+	}
+	return 0, errors.New("stat has no line ctxt")
+}

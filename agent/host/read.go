@@ -56,6 +56,14 @@ func (r *Reader) memory(s *Status, absent func(string, error)) error {
 	return nil
 }
 
+func (r *Reader) switches() (uint64, error) {
+	b, err := readFile(filepath.Join(r.proc, "stat"))
+	if err != nil {
+		return 0, err
+	}
+	return parseSwitches(b)
+}
+
 func (r *Reader) pressure(kind string) (*Pressure, error) {
 	b, err := readFile(filepath.Join(r.proc, "pressure", kind))
 	if errors.Is(err, fs.ErrNotExist) {

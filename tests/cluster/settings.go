@@ -21,6 +21,9 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"libvirt.migrate_uri":    q("qemu+tcp://{host}/system"),
 		"libvirt.machine_cgroup": q(cgroupPath(n.Host.MachineCgroup())),
 
+		"sampling.block_io":  "true",
+		"sampling.wait_tail": `"on"`,
+
 		"forecast.step":    `"5s"`,
 		"forecast.horizon": "12",
 		"forecast.warmup":  "30",
