@@ -171,7 +171,8 @@ func (a *Agent) deskOptions() handover.Options {
 		Now: time.Now, Since: func() time.Duration { return time.Since(a.started) }, Random: rand.Uint64,
 		Limits:        negotiate.Limits{LeaseTTL: h.Lease.Duration, MaxIncoming: a.policy.MaxIncoming},
 		BandwidthMiBs: float64(h.BandwidthMiBs), MaxDowntime: h.MaxDowntime.Duration,
-		Logger: a.log.With("part", "handover"),
+		RefuseByHand: h.ByHand == "refuse",
+		Logger:       a.log.With("part", "handover"),
 	}
 }
 

@@ -83,6 +83,13 @@ func (f *fake) Migrate(_ context.Context, vm, to string) (MigrateReply, error) {
 	return f.migrate(vm, to)
 }
 
+func (f *fake) Incoming(_ context.Context, r IncomingRequest) (IncomingReply, error) {
+	if r.Lease == "" {
+		return IncomingReply{Reason: "no lease"}, nil
+	}
+	return IncomingReply{Allow: true}, nil
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // serve runs a server on a socket and returns a client and the raw HTTP client.
@@ -196,8 +203,9 @@ func validate(t *testing.T, router routers.Router, c *Client, path string, want 
 func TestSchemasMatchTypes(t *testing.T) {
 	doc := loadDoc(t)
 	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
-		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{}, Slot{}, Member{}, Offer{}, CostTerm{}, Considered{},
-		Decision{}, Migration{}, Event{}, MigrateRequest{}, MigrateReply{}, ErrorReply{}}
+		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{},
+		Slot{}, Member{}, Offer{}, CostTerm{}, Considered{}, Decision{}, Migration{}, Event{}, MigrateRequest{},
+		MigrateReply{}, IncomingRequest{}, IncomingReply{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
 	}
@@ -257,6 +265,11 @@ func TestClientSeesTypedErrors(t *testing.T) {
 	got, err := c.Migrate(t.Context(), "web", "beta")
 	if err != nil || got.Attempt != 3 || got.To != "beta" {
 		t.Errorf("migrate: %+v, %v", got, err)
+	}
+	for lease, want := range map[string]IncomingReply{"l1": {Allow: true}, "": {Reason: "no lease"}} {
+		if in, err := c.Incoming(t.Context(), IncomingRequest{VM: "v1", Lease: lease}); err != nil || in != want {
+			t.Errorf("incoming with lease %q: %+v, %v", lease, in, err)
+		}
 	}
 	none := NewClient(filepath.Join(t.TempDir(), "none.sock"))
 	if _, err := none.Status(t.Context()); !errors.Is(err, ErrNoAgent) {

@@ -93,13 +93,12 @@ func (c *Client) Migrations(ctx context.Context, q Query) ([]Migration, error) {
 
 // Migrate asks the agent to move a VM; an empty to lets the agent choose.
 func (c *Client) Migrate(ctx context.Context, vm, to string) (MigrateReply, error) {
-	body, err := json.Marshal(MigrateRequest{To: to})
-	if err != nil {
-		return MigrateReply{}, fmt.Errorf("encode request: %w", err)
-	}
-	var out MigrateReply
-	err = c.do(ctx, http.MethodPost, "/vms/"+url.PathEscape(vm)+"/migrate", nil, body, &out)
-	return out, err
+	return post[MigrateReply](ctx, c, "/vms/"+url.PathEscape(vm)+"/migrate", MigrateRequest{To: to})
+}
+
+// Incoming asks whether a VM may come in by migration, as libvirt's hook does.
+func (c *Client) Incoming(ctx context.Context, r IncomingRequest) (IncomingReply, error) {
+	return post[IncomingReply](ctx, c, "/incoming", r)
 }
 
 // Events calls fn for each event until ctx ends, the agent goes away or fn
@@ -153,6 +152,16 @@ func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, e
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := c.do(ctx, http.MethodGet, path, q, nil, &out)
+	return out, err
+}
+
+func post[T any](ctx context.Context, c *Client, path string, request any) (T, error) {
+	var out T
+	body, err := json.Marshal(request)
+	if err != nil {
+		return out, fmt.Errorf("encode request: %w", err)
+	}
+	err = c.do(ctx, http.MethodPost, path, nil, body, &out)
 	return out, err
 }
 

@@ -69,6 +69,9 @@ type Source interface {
 	Subscribe(buffer int) (<-chan Event, func())
 	// Migrate starts a move on an operator's word.
 	Migrate(ctx context.Context, vm, to string) (MigrateReply, error)
+	// Incoming answers libvirt's hook, which libvirt waits for: it must not ask
+	// libvirt anything.
+	Incoming(ctx context.Context, r IncomingRequest) (IncomingReply, error)
 }
 
 // Server answers on the local socket.
@@ -124,6 +127,7 @@ func (s *Server) Handler() http.Handler {
 	get("/decisions/{id}", func(r *http.Request) (any, error) { return s.source.Decision(r.PathValue("id")) })
 	get("/migrations", queried(s.source.Migrations))
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/migrate", s.migrate)
+	mux.HandleFunc("POST /"+Version+"/incoming", s.incoming)
 	mux.HandleFunc("GET /"+Version+"/events", s.events)
 	mux.HandleFunc("GET /"+Version+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
@@ -197,14 +201,31 @@ func duration(r *http.Request, name string, byDefault time.Duration) (time.Durat
 
 func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {
 	var req MigrateRequest
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
-		reply(w, 0, nil, fmt.Errorf("%w: body: %w", ErrInvalid, err))
+	if !decode(w, r, &req) {
 		return
 	}
 	v, err := s.source.Migrate(r.Context(), r.PathValue("vm"), req.To)
 	reply(w, http.StatusAccepted, v, err)
+}
+
+func (s *Server) incoming(w http.ResponseWriter, r *http.Request) {
+	var req IncomingRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	v, err := s.source.Incoming(r.Context(), req)
+	reply(w, http.StatusOK, v, err)
+}
+
+// decode reads the request's body; it has answered already when it returns false.
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		reply(w, 0, nil, fmt.Errorf("%w: body: %w", ErrInvalid, err))
+		return false
+	}
+	return true
 }
 
 // reply writes v, or the error in the interface's form.

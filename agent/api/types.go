@@ -359,6 +359,24 @@ type MigrateReply struct {
 	To      string `json:"to"`
 }
 
+// IncomingRequest is the qemu hook's question: may this VM come in by migration?
+// The token is read from the stamp in its description; Lease is empty for a VM that
+// is moved by hand.
+type IncomingRequest struct {
+	VM      string `json:"vm"` // UUID
+	Name    string `json:"name"`
+	Attempt uint64 `json:"attempt"`
+	Lease   string `json:"lease"`
+	From    string `json:"from"` // host ids
+	To      string `json:"to"`
+}
+
+// IncomingReply is the answer. Allow means that the arrival is in the journal.
+type IncomingReply struct {
+	Allow  bool   `json:"allow"`
+	Reason string `json:"reason,omitempty"` // why not
+}
+
 // ErrorReply is the body of every answer that is not 2xx.
 type ErrorReply struct {
 	Code    string `json:"code"`

@@ -290,6 +290,7 @@ func (k *checker) handover(h Handover) {
 	number(k, "handover.bandwidth_mibs", h.BandwidthMiBs, 0, 100000)
 	k.duration("handover.max_downtime", h.MaxDowntime, time.Millisecond, time.Minute)
 	k.duration("handover.lease", h.Lease, 5*time.Second, 5*time.Minute)
+	k.oneOf("handover.by_hand", h.ByHand, "allow", "refuse")
 }
 
 // listen accepts "" and ip:port.

@@ -151,6 +151,7 @@ type Handover struct {
 	BandwidthMiBs int      `toml:"bandwidth_mibs"` // limit of the copy in MiB/s; 0 = libvirt's own. 0..100000. Default 0
 	MaxDowntime   Duration `toml:"max_downtime"`   // longest pause that QEMU may plan; 1ms..1m. Default 300ms
 	Lease         Duration `toml:"lease"`          // time to live of a lease; 5s..5m. Default 30s
+	ByHand        string   `toml:"by_hand"`        // an incoming VM without a lease, moved with virsh: allow or refuse it. Default allow
 }
 
 // Mesh is the cluster. An empty Bind means that this host stands alone: it samples,

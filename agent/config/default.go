@@ -42,6 +42,7 @@ func Default() Config {
 			Guard:       "paused",
 			MaxDowntime: Of(300 * time.Millisecond),
 			Lease:       Of(30 * time.Second),
+			ByHand:      "allow",
 		},
 		Mesh: Mesh{
 			Cluster:    "headroom",

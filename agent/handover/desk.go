@@ -74,7 +74,9 @@ type Options struct {
 	Limits        negotiate.Limits
 	BandwidthMiBs float64
 	MaxDowntime   time.Duration
-	Logger        *slog.Logger
+	// RefuseByHand keeps VMs out that come in without a lease.
+	RefuseByHand bool
+	Logger       *slog.Logger
 }
 
 // Desk runs the host's side of every hand-over.
@@ -187,9 +189,15 @@ func (d *Desk) stop() {
 // ErrUnderWay, ErrStopped, or why the journal cannot be written. When ctx ends
 // first the attempt may have begun.
 func (d *Desk) Start(ctx context.Context, start negotiate.Start) error {
+	return d.request(ctx, item{vm: start.VM, src: start})
+}
+
+// request hands an item over and waits for what became of it.
+func (d *Desk) request(ctx context.Context, it item) error {
 	reply := make(chan error, 1)
+	it.reply = reply
 	select {
-	case d.inbox <- item{vm: start.VM, src: start, reply: reply}:
+	case d.inbox <- it:
 	default:
 		return ErrBusy
 	}
@@ -197,7 +205,7 @@ func (d *Desk) Start(ctx context.Context, start negotiate.Start) error {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("start the move: %w", ctx.Err())
+		return fmt.Errorf("wait for the hand-over desk: %w", ctx.Err())
 	case <-d.gone:
 	}
 	select { // the last thing it did may have been this

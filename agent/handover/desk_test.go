@@ -37,6 +37,13 @@ func (j *journal) Put(key string, value []byte) error {
 	return nil
 }
 
+// fail makes every write fail, or work again.
+func (j *journal) fail(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.err = err
+}
+
 func (j *journal) Delete(key string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -92,6 +99,8 @@ type node struct {
 	done    chan error
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 const vmID = "00000000-0000-4000-8000-000000000001"
 
 func newBench(t *testing.T, hosts ...negotiate.HostID) *bench {
@@ -138,6 +147,11 @@ func (b *bench) start(h negotiate.HostID) {
 	b.mu.Lock()
 	n.desk = desk
 	b.mu.Unlock()
+	b.world.SetHook(string(h), func(ctx context.Context, d hypervisor.Domain) error {
+		m := d.Metadata
+		return desk.Incoming(ctx, negotiate.PrepareCheck{VM: negotiate.VMID(d.ID), Source: negotiate.HostID(m.From),
+			Attempt: negotiate.Attempt(m.Attempt), Lease: negotiate.LeaseID(m.Lease)})
+	})
 	done, events := n.done, b.drivers[h].Events()
 	go func() { done <- desk.Run(ctx) }()
 	go func() { // what the agent's inventory does with libvirt's events

@@ -18,6 +18,9 @@ func (d *Desk) handle(ctx context.Context, it item) error {
 		d.watch(ctx, it.vm, *it.watch)
 		return nil
 	case it.dst != nil:
+		if p, ok := it.dst.(negotiate.PrepareCheck); ok {
+			return d.prepare(ctx, p)
+		}
 		return d.stepDestination(ctx, it.vm, it.dst)
 	case it.src != nil:
 		if it.result != nil {
@@ -83,17 +86,27 @@ func (d *Desk) stepDestination(ctx context.Context, vm negotiate.VMID, ev negoti
 			return err
 		}
 	}
+	_, err := d.advance(ctx, vm, ev)
+	return err
+}
+
+// advance makes one step of the destination's book durable and performs its
+// effects, which it returns. An error says that the step was not made.
+func (d *Desk) advance(ctx context.Context, vm negotiate.VMID, ev negotiate.DestinationEvent) ([]negotiate.Effect, error) {
 	next, effects := d.dest.Step(d.moment(), ev)
 	if err := d.persist(effects); err != nil {
 		d.o.Logger.Error("negotiation record not written; nothing was done on it", "vm", vm, "err", err)
 		next, effects = d.dest.Step(d.moment(), negotiate.PersistFailed{VM: vm, Err: err.Error()})
-		if err := d.persist(effects); err != nil {
-			return fmt.Errorf("record the arrival of %s: %w", vm, err)
+		if again := d.persist(effects); again != nil {
+			return nil, fmt.Errorf("record the arrival of %s: %w", vm, again)
 		}
+		d.dest = next
+		d.perform(ctx, destinationSide, vm, effects)
+		return nil, fmt.Errorf("record the arrival of %s: %w", vm, err)
 	}
 	d.dest = next
 	d.perform(ctx, destinationSide, vm, effects)
-	return nil
+	return effects, nil
 }
 
 // admission judges a Reserve. A lease that this VM has already gives way to the

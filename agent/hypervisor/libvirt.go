@@ -113,6 +113,17 @@ func (o *Options) defaults() {
 
 func (d *Libvirt) pools() []*pool { return []*pool{d.looks, d.acts, d.moves} }
 
+// LibraryVersion is the version of the libvirt library on this host, as
+// major*1,000,000 + minor*1,000 + release. No daemon is asked. A missing library is
+// ErrLibvirtMissing.
+func LibraryVersion() (uint32, error) {
+	v, err := libvirt.GetVersion()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrLibvirtMissing, err)
+	}
+	return v, nil
+}
+
 // libraryPresent calls the library once; without it the call reports so.
 func libraryPresent() error {
 	if _, err := libvirt.GetVersion(); err != nil {

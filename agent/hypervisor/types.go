@@ -52,6 +52,8 @@ type Domain struct {
 	// Migratable is false when the VM cannot be moved; Why says why.
 	Migratable bool
 	Why        string
+
+	badMetadata error // why headroom's metadata is not understood
 }
 
 // Disk is one disk of a VM.
@@ -79,6 +81,10 @@ type Metadata struct {
 	Affinity     []string
 	AntiAffinity []string
 }
+
+// Withdrawn reports whether the last attempt's permission to migrate was taken
+// back: a migration that carries this stamp must not come in, however late.
+func (m Metadata) Withdrawn() bool { return m.Attempt > 0 && m.Lease == "" && m.To == "" }
 
 // MemoryStats is a guest's own word on its memory, from the balloon.
 type MemoryStats struct {

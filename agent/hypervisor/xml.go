@@ -36,6 +36,7 @@ func parseDomain(text string) (Domain, error) {
 	if x.Metadata != nil {
 		var err error
 		if d.Metadata, err = findMetadata(x.Metadata.XML); err != nil {
+			d.badMetadata = err
 			d.fixed(err.Error())
 		}
 	}
@@ -44,6 +45,23 @@ func parseDomain(text string) (Domain, error) {
 	}
 	if x.Devices != nil {
 		d.devices(x.Devices)
+	}
+	return d, nil
+}
+
+// ParseIncoming reads the description that libvirt gives its hook of a VM that is
+// to come in. Malformed headroom metadata is an error that wraps ErrMetadata: what
+// it was stamped with is not known.
+func ParseIncoming(text string) (Domain, error) {
+	d, err := parseDomain(text)
+	if err != nil {
+		return Domain{}, err
+	}
+	if d.badMetadata != nil {
+		return Domain{}, fmt.Errorf("VM %s: %w", d.Name, d.badMetadata)
+	}
+	if d.ID == "" {
+		return Domain{}, fmt.Errorf("VM %q has no UUID", d.Name)
 	}
 	return d, nil
 }

@@ -56,7 +56,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "completion"} {
+	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "completion"} {
 		if !strings.Contains(out, "\n  "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}

@@ -76,7 +76,7 @@ func (c *doctorCmd) examine(ctx context.Context) []finding {
 	cfg, findings := c.checkConfig()
 	findings = append(findings, checkMachineID(), checkSampler(cfg), checkNetwork())
 	findings = append(findings, checkCapacity(cfg)...)
-	findings = append(findings, checkLibvirt(ctx, cfg), checkMesh(cfg), c.checkAgent(ctx))
+	findings = append(findings, checkLibvirt(ctx, cfg), checkHook(cfg), checkMesh(cfg), c.checkAgent(ctx))
 	return findings
 }
 
@@ -169,6 +169,22 @@ func checkLibvirt(ctx context.Context, cfg config.Config) finding {
 		return finding{"libvirt", gradeFail, err.Error(), "look at the journal of libvirtd"}
 	}
 	return finding{Check: "libvirt", Grade: gradeOK, What: fmt.Sprintf("%s, libvirt %s, %s", cfg.Libvirt.URI, info.Version, info.CPUModel)}
+}
+
+// checkHook looks for the fence in libvirt's folder.
+func checkHook(cfg config.Config) finding {
+	p, err := hookPlace("", cfg)
+	if err != nil {
+		return finding{"libvirt's hook", gradeWarn, err.Error(), "install libvirt first"}
+	}
+	s, err := p.Status()
+	switch {
+	case err != nil:
+		return finding{"libvirt's hook", gradeWarn, err.Error(), "run doctor as root"}
+	case !s.Installed || !s.Current:
+		return finding{"libvirt's hook", gradeWarn, s.Path + ": " + hookWords(s), "without it a copy is checked only when it has come"}
+	}
+	return finding{Check: "libvirt's hook", Grade: gradeOK, What: s.Path}
 }
 
 // expirySoon is when a certificate's end is worth a warning.

@@ -100,6 +100,6 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	add("act", (&migrateCmd{env: e}).command())
 	add("study", (&simulateCmd{env: e}).command())
 	add("host", (&agentCmd{env: e}).command(), (&configCmd{env: e}).command(), (&certCmd{env: e}).command(),
-		(&doctorCmd{env: e}).command())
+		(&hookCmd{env: e}).command(), (&doctorCmd{env: e}).command())
 	return root
 }

@@ -12,6 +12,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,8 +51,8 @@ type Node struct {
 	done chan struct{} // closed when cmd has ended; guarded by mu
 }
 
-// New makes keys and certificates for every host of l. bin is the headroom
-// binary.
+// New makes keys and certificates for every host of l, and installs libvirt's hook
+// there. bin is the headroom binary.
 func New(ctx context.Context, l *lab.Lab, bin string) (*Cluster, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
@@ -71,7 +72,30 @@ func New(ctx context.Context, l *lab.Lab, bin string) (*Cluster, error) {
 		}
 		c.Nodes = append(c.Nodes, n)
 	}
-	return c, nil
+	if err := c.Configure("advise", nil); err != nil {
+		return nil, err
+	}
+	return c, c.each(func(n *Node) error { return n.installHook(ctx, l) })
+}
+
+// installHook gives the host's libvirt headroom's hook, as an operator would, with
+// the restart that the first one takes. The hook asks the agent of the moment, or
+// finds it dead.
+func (n *Node) installHook(ctx context.Context, l *lab.Lab) error {
+	out, err := n.Headroom(ctx, "hook", "install", "--config", n.config(), "--json")
+	if err != nil {
+		return err
+	}
+	var r struct {
+		Restart bool `json:"restart_libvirtd"`
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		return fmt.Errorf("hook install printed %q: %w", out, err)
+	}
+	if !r.Restart {
+		return nil
+	}
+	return errors.Join(l.KillLibvirtd(ctx, n.Host), n.Host.StartLibvirtd(ctx))
 }
 
 func (c *Cluster) node(ctx context.Context, h *lab.Host) (*Node, error) {
