@@ -11,7 +11,7 @@ BIN   := bin/headroom
 export GOFLAGS := -tags=$(TAGS)
 
 .PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
-        lab-up lab-down fuzz bench-sampler bench-planner clean install
+        lab-up lab-down fuzz bench-sampler bench-planner bench-faults clean install
 
 all: build
 
@@ -31,7 +31,7 @@ build: ## build bin/headroom and bin/lab
 # checked all the same.
 PURE     := ./predict/... ./planner/... ./tests/model/... ./tests/hygiene/... ./tests/bench/...
 BUBBLED  := ./mesh ./agent/handover ./agent/hypervisor
-PARALLEL  = $(shell $(GO) list ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/... | grep -vE '/agent/(handover|hypervisor)$$')
+PARALLEL  = $(shell $(GO) list ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/... ./tests/faults/... | grep -vE '/agent/(handover|hypervisor)$$')
 MEASURED := ./bpf/... ./tests/lab/... ./tests/e2e/...
 
 test: deps build ## all tests: units, properties, simulations, real eBPF, the lab end to end
@@ -78,6 +78,10 @@ fuzz: ## each fuzz target for FUZZTIME (default 30s)
 bench-sampler: deps ## what sampling costs, beside the other ways; writes docs/SAMPLER.md
 	$(GO) build -o bin/bench-sampler ./tests/bench/sampler
 	bin/bench-sampler -doc docs/SAMPLER.md
+
+# Three minutes each hundred faults; FAULTS=n BARE=n MOVES=n for less.
+bench-faults: deps build ## faults at every phase of a hand-over in the lab, timed moves; ends with a JSON line
+	@$(GO) run ./tests/bench/faults -bin $(BIN) -out $${OUT:-bin/faults.jsonl} -faults $${FAULTS:-240} -bare $${BARE:-24} -moves $${MOVES:-15}
 
 lab-up: build ## a lab of N hosts by hand (N=3)
 	bin/lab up $${N:-3}

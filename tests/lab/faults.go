@@ -43,3 +43,13 @@ func (l *Lab) KillQEMU(ctx context.Context, vm string) error {
 	}
 	return nil
 }
+
+// KillVM kills (-9) a VM's process on one host. It is no error when it has none
+// there.
+func (l *Lab) KillVM(ctx context.Context, h *Host, vm string) error {
+	pid, err := h.VMPID(vm)
+	if err != nil || pid == 0 {
+		return err
+	}
+	return h.killWait(ctx, pid)
+}
