@@ -168,7 +168,7 @@ func (d *Desk) local(ctx context.Context, vm negotiate.VMID, query uint64) item 
 	case err != nil:
 		d.o.Logger.Warn("libvirt does not tell the VM's state", "vm", vm, "err", err)
 		return state(negotiate.LocalUnknown)
-	case !ok, dom.State == hypervisor.ShutOff && dom.Reason == hypervisor.ReasonMigrated:
+	case !ok, !dom.State.Live() && dom.Reason == hypervisor.ReasonMigrated:
 		return state(negotiate.LocalMigrated)
 	case !dom.State.Live():
 		return state(negotiate.LocalGone)
@@ -204,6 +204,18 @@ func (d *Desk) destroyLocal(ctx context.Context, e negotiate.DestroyLocal) {
 		d.o.Logger.Warn("handed-over VM not destroyed", "vm", e.VM, "err", err)
 	}
 	d.answer(d.local(ctx, e.VM, e.Query))
+}
+
+// forgetMoved removes the definition of a VM that has moved away, where libvirt died
+// before it could: nobody may start it here. A VM that came back is not touched.
+func (d *Desk) forgetMoved(ctx context.Context, e negotiate.Done, lease negotiate.LeaseID) {
+	dom, ok, err := d.o.Hypervisor.Lookup(ctx, string(e.VM))
+	if err != nil || !ok || dom.State.Live() || dom.Metadata.Lease != string(lease) || negotiate.Attempt(dom.Metadata.Attempt) != e.Attempt {
+		return
+	}
+	if err := d.o.Hypervisor.Destroy(ctx, string(e.VM)); err != nil {
+		d.o.Logger.Warn("definition of a VM that has moved not removed", "vm", e.VM, "err", err)
+	}
 }
 
 // copyState is the truth about a VM at the destination.

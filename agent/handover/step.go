@@ -186,6 +186,10 @@ func (d *Desk) perform(ctx context.Context, s side, vm negotiate.VMID, effects [
 			d.o.Logger.Info("hand-over", "vm", e.VM, "note", e.Text)
 		case negotiate.Done:
 			d.noteDone(e)
+			if e.Outcome == negotiate.OutcomeMoved {
+				lease := d.sources[e.VM].Record.Lease
+				d.job(ctx, func(ctx context.Context) { d.forgetMoved(ctx, e, lease) })
+			}
 		default:
 			d.act(ctx, e)
 		}

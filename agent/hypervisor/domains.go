@@ -104,8 +104,11 @@ func (d *Libvirt) describe(ctx context.Context, p *pool, id string) (dom Domain,
 	if err != nil {
 		return Domain{}, false, err
 	}
-	if dom.State.Live() {
+	switch {
+	case dom.State.Live():
 		dom.PID = d.pids.find(dom.Name, dom.ID)
+	case dom.Reason == "" && dom.Metadata.Lease != "" && handedOver(d.o.LogDir, dom.Name):
+		dom.Reason = ReasonMigrated
 	}
 	if dom.CPUModel == hostModel {
 		dom.CPUModel = "unknown" // no host has it: better unmovable than moved wrongly
@@ -142,8 +145,11 @@ func (dom *Domain) readState(x *libvirt.Domain) error {
 		return err
 	}
 	dom.State = states[state]
-	if state == libvirt.DOMAIN_PAUSED {
+	switch {
+	case state == libvirt.DOMAIN_PAUSED:
 		dom.Reason = pausedReasons[libvirt.DomainPausedReason(reason)]
+	case state == libvirt.DOMAIN_SHUTOFF && libvirt.DomainShutoffReason(reason) == libvirt.DOMAIN_SHUTOFF_MIGRATED:
+		dom.Reason = ReasonMigrated
 	}
 	if dom.Persistent, err = x.IsPersistent(); err != nil || !dom.Persistent {
 		return err

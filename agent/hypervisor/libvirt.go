@@ -17,6 +17,7 @@ type Options struct {
 	Timeout time.Duration // of each call but Migrate; default 5 s
 	RunDir  string        // where QEMU's pid files are; default /run/libvirt/qemu
 	ProcDir string        // default /proc
+	LogDir  string        // where libvirt writes QEMU's logs; default /var/log/libvirt/qemu
 	// SharedPaths are folders that the operator knows to be the same on every
 	// host, beside those that show it by their file system (NFS, CephFS, ...).
 	SharedPaths []string
@@ -105,6 +106,9 @@ func (o *Options) defaults() {
 	}
 	if o.ProcDir == "" {
 		o.ProcDir = "/proc"
+	}
+	if o.LogDir == "" {
+		o.LogDir = "/var/log/libvirt/qemu"
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -52,8 +52,6 @@ type Domain struct {
 	// Migratable is false when the VM cannot be moved; Why says why.
 	Migratable bool
 	Why        string
-
-	badMetadata error // why headroom's metadata is not understood
 }
 
 // Disk is one disk of a VM.

@@ -36,7 +36,6 @@ func parseDomain(text string) (Domain, error) {
 	if x.Metadata != nil {
 		var err error
 		if d.Metadata, err = findMetadata(x.Metadata.XML); err != nil {
-			d.badMetadata = err
 			d.fixed(err.Error())
 		}
 	}
@@ -50,18 +49,23 @@ func parseDomain(text string) (Domain, error) {
 }
 
 // ParseIncoming reads the description that libvirt gives its hook of a VM that is
-// to come in. Malformed headroom metadata is an error that wraps ErrMetadata: what
+// to come in: ID, name and metadata, and nothing else. Malformed headroom metadata is an error that wraps ErrMetadata: what
 // it was stamped with is not known.
 func ParseIncoming(text string) (Domain, error) {
-	d, err := parseDomain(text)
-	if err != nil {
-		return Domain{}, err
+	var x libvirtxml.Domain
+	if err := x.Unmarshal(text); err != nil {
+		return Domain{}, fmt.Errorf("parse domain: %w", err)
 	}
-	if d.badMetadata != nil {
-		return Domain{}, fmt.Errorf("VM %s: %w", d.Name, d.badMetadata)
-	}
+	d := Domain{ID: x.UUID, Name: x.Name}
 	if d.ID == "" {
 		return Domain{}, fmt.Errorf("VM %q has no UUID", d.Name)
+	}
+	if x.Metadata == nil {
+		return d, nil
+	}
+	var err error
+	if d.Metadata, err = findMetadata(x.Metadata.XML); err != nil {
+		return Domain{}, fmt.Errorf("VM %s: %w", d.Name, err)
 	}
 	return d, nil
 }

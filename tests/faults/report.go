@@ -120,11 +120,13 @@ func Table(w io.Writer, trials []Result) {
 }
 
 func line(w io.Writer, group []Result) {
-	var moved, died, twice, lost, leaked, unsettled int
+	var moved, stayed, died, twice, lost, leaked, unsettled int
 	worst := 0.0
 	for i := range group {
 		r := &group[i]
-		moved += one(r.Outcome == "moved" || r.Bare && r.Outcome == "ok")
+		over := r.Outcome == "moved" || r.Bare && r.Outcome == "ok"
+		moved += one(over && !r.Died && !r.Lost)
+		stayed += one(!over && !r.Died && !r.Lost)
 		died += one(r.Died)
 		twice += one(r.Double())
 		lost += one(r.Lost)
@@ -140,5 +142,5 @@ func line(w io.Writer, group []Result) {
 		settle = fmt.Sprintf("%d not within %v", unsettled, SettleLimit)
 	}
 	fmt.Fprintf(w, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", with, group[0].Fault, group[0].Phase,
-		len(group), moved, len(group)-moved-died-lost, died, twice, lost, leaked, settle)
+		len(group), moved, stayed, died, twice, lost, leaked, settle)
 }

@@ -23,7 +23,7 @@ func Settings() map[string]string {
 	return map[string]string{
 		"handover.bandwidth_mibs": "24", "handover.lease": `"10s"`,
 		"sampling.window": `"250ms"`, "forecast.step": `"1s"`, "forecast.warmup": "3", "forecast.settle": `"0s"`,
-		"mesh.view_stable": `"0s"`, "agent.log_level": `"debug"`,
+		"mesh.view_stable": `"0s"`,
 	}
 }
 

@@ -35,6 +35,8 @@ type Result struct {
 	SettleS float64 `json:"settle_s"`
 	Runs    string  `json:"runs"` // where, at the end
 	Note    string  `json:"note,omitempty"`
+	// Autopsy is what the hosts say after a trial that broke an invariant.
+	Autopsy string `json:"-"`
 }
 
 // Double says whether the VM ran twice.
@@ -77,6 +79,9 @@ func (r *Rig) Run(ctx context.Context, t Trial) (Result, error) {
 	c.mu.Unlock()
 	if res.Forks, err = r.forks(m.since); err != nil {
 		return res, err
+	}
+	if res.Bad() {
+		res.Autopsy = r.autopsy(ctx)
 	}
 	return res, r.tidy(ctx, t, &res)
 }

@@ -187,7 +187,7 @@ func (p *player) trials(ctx context.Context, r *faults.Rig, plan []faults.Trial)
 		}
 		mark := ""
 		if res.Bad() && !t.Bare {
-			mark = "  <-- BAD"
+			mark = "  <-- BAD\n" + res.Autopsy
 		}
 		say("%3d %-28s %-9s +%-6v hit %-5v %-8s runs %-6s settled %-5v %5.1f s double %d forks %v lost %v died %v leaked %d %s%s", i+1, t.Fault, t.Phase,
 			t.After.Round(time.Millisecond), res.Hit, res.Outcome, res.Runs, res.Settled, res.SettleS, res.Doubles, res.Forks, res.Lost, res.Died, res.Leaked, res.Note, mark)
