@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"headroom/agent/api"
-	"headroom/agent/handover"
 	"headroom/agent/history"
 	"headroom/mesh"
 	"headroom/planner"
-	"headroom/planner/negotiate"
 )
 
 var _ api.Source = (*Agent)(nil)
@@ -352,23 +350,6 @@ func (a *Agent) Migrate(ctx context.Context, name, to string) (api.MigrateReply,
 	}
 	m, _ := a.moves.findLatest(string(vm.ID))
 	return api.MigrateReply{VM: string(vm.ID), Attempt: m.Attempt, To: a.hostName(order[0])}, nil
-}
-
-// Incoming answers libvirt's hook: may this VM come in?
-func (a *Agent) Incoming(ctx context.Context, r api.IncomingRequest) (api.IncomingReply, error) {
-	if r.VM == "" {
-		return api.IncomingReply{}, fmt.Errorf("%w: no VM is named", api.ErrInvalid)
-	}
-	err := a.desk.Incoming(ctx, negotiate.PrepareCheck{VM: planner.VMID(r.VM), Source: planner.HostID(r.From),
-		Attempt: planner.Attempt(r.Attempt), Lease: planner.LeaseID(r.Lease)})
-	switch {
-	case err == nil:
-		return api.IncomingReply{Allow: true}, nil
-	case errors.Is(err, handover.ErrRefused):
-		a.event("incoming-refused", a.o.Name, r.Name, err.Error())
-		return api.IncomingReply{Reason: err.Error()}, nil
-	}
-	return api.IncomingReply{}, fmt.Errorf("%w: %w", api.ErrConflict, err)
 }
 
 // operatorName stands in the journal for a move that came over the socket.

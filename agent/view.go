@@ -27,6 +27,7 @@ type view struct {
 	byVM    map[string]api.VMForecast
 	names   map[string]string // VM id -> name, and name -> id
 	wait    float64
+	strays  []api.Orphan // stopped VMs under a stamp; the desk may know of them
 }
 
 // show publishes what the loop sees now.
@@ -41,7 +42,7 @@ func (l *loop) show() {
 	}
 	slices.SortFunc(v.vms, func(a, b api.VM) int { return strings.Compare(a.Name, b.Name) })
 	v.api = l.a.apiHost(v, l)
-	v.self = l.self(v.at)
+	v.self, v.strays = l.self(v.at), l.strays()
 	l.a.view.Store(v)
 }
 

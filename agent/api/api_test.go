@@ -83,6 +83,16 @@ func (f *fake) Migrate(_ context.Context, vm, to string) (MigrateReply, error) {
 	return f.migrate(vm, to)
 }
 
+func (f *fake) Orphans() []Orphan {
+	return []Orphan{{VM: "v1", Name: "web", Role: "destination", Peer: "h2", Attempt: 3, State: "incoming", Here: "paused", WaitsS: 61}}
+}
+func (f *fake) Override(_ context.Context, vm string, r OverrideRequest) error {
+	if r.Evidence == "" {
+		return fmt.Errorf("%w: no evidence", ErrInvalid)
+	}
+	return nil
+}
+
 func (f *fake) Incoming(_ context.Context, r IncomingRequest) (IncomingReply, error) {
 	if r.Lease == "" {
 		return IncomingReply{Reason: "no lease"}, nil
@@ -205,7 +215,7 @@ func TestSchemasMatchTypes(t *testing.T) {
 	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
 		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{},
 		Slot{}, Member{}, Offer{}, CostTerm{}, Considered{}, Decision{}, Migration{}, Event{}, MigrateRequest{},
-		MigrateReply{}, IncomingRequest{}, IncomingReply{}, ErrorReply{}}
+		MigrateReply{}, IncomingRequest{}, IncomingReply{}, Orphan{}, OverrideRequest{}, OverrideReply{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
 	}
@@ -270,6 +280,12 @@ func TestClientSeesTypedErrors(t *testing.T) {
 		if in, err := c.Incoming(t.Context(), IncomingRequest{VM: "v1", Lease: lease}); err != nil || in != want {
 			t.Errorf("incoming with lease %q: %+v, %v", lease, in, err)
 		}
+	}
+	if err := c.Override(t.Context(), "web", OverrideRequest{Action: "resume", By: "me", Evidence: "h2 is off"}); err != nil {
+		t.Errorf("override: %v", err)
+	}
+	if err := c.Override(t.Context(), "web", OverrideRequest{Action: "resume", By: "me"}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("override without evidence: %v", err)
 	}
 	none := NewClient(filepath.Join(t.TempDir(), "none.sock"))
 	if _, err := none.Status(t.Context()); !errors.Is(err, ErrNoAgent) {

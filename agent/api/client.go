@@ -96,6 +96,17 @@ func (c *Client) Migrate(ctx context.Context, vm, to string) (MigrateReply, erro
 	return post[MigrateReply](ctx, c, "/vms/"+url.PathEscape(vm)+"/migrate", MigrateRequest{To: to})
 }
 
+// Orphans asks for the hand-overs that wait for the other host or an operator.
+func (c *Client) Orphans(ctx context.Context) ([]Orphan, error) {
+	return get[[]Orphan](ctx, c, "/orphans", nil)
+}
+
+// Override ends a hand-over on an operator's word.
+func (c *Client) Override(ctx context.Context, vm string, r OverrideRequest) error {
+	_, err := post[OverrideReply](ctx, c, "/vms/"+url.PathEscape(vm)+"/override", r)
+	return err
+}
+
 // Incoming asks whether a VM may come in by migration, as libvirt's hook does.
 func (c *Client) Incoming(ctx context.Context, r IncomingRequest) (IncomingReply, error) {
 	return post[IncomingReply](ctx, c, "/incoming", r)

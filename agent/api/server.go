@@ -72,6 +72,9 @@ type Source interface {
 	// Incoming answers libvirt's hook, which libvirt waits for: it must not ask
 	// libvirt anything.
 	Incoming(ctx context.Context, r IncomingRequest) (IncomingReply, error)
+	Orphans() []Orphan
+	// Override ends a hand-over on an operator's word.
+	Override(ctx context.Context, vm string, r OverrideRequest) error
 }
 
 // Server answers on the local socket.
@@ -126,7 +129,9 @@ func (s *Server) Handler() http.Handler {
 	get("/decisions", queried(s.source.Decisions))
 	get("/decisions/{id}", func(r *http.Request) (any, error) { return s.source.Decision(r.PathValue("id")) })
 	get("/migrations", queried(s.source.Migrations))
+	get("/orphans", func(*http.Request) (any, error) { return list(s.source.Orphans()), nil })
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/migrate", s.migrate)
+	mux.HandleFunc("POST /"+Version+"/vms/{vm}/override", s.override)
 	mux.HandleFunc("POST /"+Version+"/incoming", s.incoming)
 	mux.HandleFunc("GET /"+Version+"/events", s.events)
 	mux.HandleFunc("GET /"+Version+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
@@ -215,6 +220,15 @@ func (s *Server) incoming(w http.ResponseWriter, r *http.Request) {
 	}
 	v, err := s.source.Incoming(r.Context(), req)
 	reply(w, http.StatusOK, v, err)
+}
+
+func (s *Server) override(w http.ResponseWriter, r *http.Request) {
+	var req OverrideRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	vm := r.PathValue("vm")
+	reply(w, http.StatusOK, OverrideReply{VM: vm, Action: req.Action}, s.source.Override(r.Context(), vm, req))
 }
 
 // decode reads the request's body; it has answered already when it returns false.

@@ -377,6 +377,34 @@ type IncomingReply struct {
 	Reason string `json:"reason,omitempty"` // why not
 }
 
+// Orphan is a hand-over that this host cannot end alone: it waits for the other
+// host, or for an operator. It is listed and alarmed, and its copy is never run.
+type Orphan struct {
+	VM      string  `json:"vm"`
+	Name    string  `json:"name"`
+	Role    string  `json:"role"` // "source", "destination", or "unknown": a stopped VM under a stamp without a record
+	Peer    string  `json:"peer"`
+	Attempt uint64  `json:"attempt"`
+	State   string  `json:"state"`   // of the negotiation
+	Here    string  `json:"here"`    // what libvirt shows of the VM on this host
+	WaitsS  float64 `json:"waits_s"` // how long it has stood still
+	Advice  string  `json:"advice"`
+}
+
+// OverrideRequest forces the end of a hand-over. By and Evidence must not be empty;
+// they are written to the journal and the log, and are not checked.
+type OverrideRequest struct {
+	Action   string `json:"action"` // "resume", "destroy", "close"
+	By       string `json:"by"`
+	Evidence string `json:"evidence"`
+}
+
+// OverrideReply says that the word was taken.
+type OverrideReply struct {
+	VM     string `json:"vm"`
+	Action string `json:"action"`
+}
+
 // ErrorReply is the body of every answer that is not 2xx.
 type ErrorReply struct {
 	Code    string `json:"code"`

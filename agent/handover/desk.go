@@ -94,6 +94,7 @@ type Desk struct {
 	dest    negotiate.Destination
 	timers  map[timerKey]*time.Timer
 	track   map[negotiate.VMID]*track
+	waits   map[timerKey]waiting
 
 	holdings atomic.Pointer[Holdings]
 }
@@ -118,6 +119,7 @@ type item struct {
 	src   negotiate.SourceEvent
 	dst   negotiate.DestinationEvent
 	watch *hypervisor.Event
+	force *force
 	// result comes with a MigrationDone.
 	result *hypervisor.MigrateResult
 	reply  chan<- error // answered once when not nil

@@ -17,6 +17,8 @@ func (d *Desk) handle(ctx context.Context, it item) error {
 	case it.watch != nil:
 		d.watch(ctx, it.vm, *it.watch)
 		return nil
+	case it.force != nil:
+		return d.override(ctx, it.vm, it.force)
 	case it.dst != nil:
 		if p, ok := it.dst.(negotiate.PrepareCheck); ok {
 			return d.prepare(ctx, p)

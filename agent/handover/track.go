@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"slices"
 	"time"
 
 	"headroom/agent/hypervisor"
@@ -143,14 +144,26 @@ type Holdings struct {
 	Leases []negotiate.Lease
 	// Outgoing are the VMs whose attempt has not ended here.
 	Outgoing []negotiate.VMID
+	// Open are all hand-overs that have not ended here, on either side.
+	Open []Open
 }
 
 // Holdings returns what was under way after the last step.
-func (d *Desk) Holdings() Holdings { return *d.holdings.Load() }
+func (d *Desk) Holdings() Holdings {
+	h := *d.holdings.Load()
+	now := d.o.Since()
+	h.Open = slices.Clone(h.Open)
+	for i := range h.Open {
+		if o := &h.Open[i]; o.Advice != "" {
+			o.Waits = now - o.Waits
+		}
+	}
+	return h
+}
 
 // publish makes the state of this moment readable for others.
 func (d *Desk) publish() {
-	h := Holdings{Leases: d.dest.Leases()}
+	h := Holdings{Leases: d.dest.Leases(), Open: d.open()}
 	for vm, s := range d.sources {
 		if s.Busy() {
 			h.Outgoing = append(h.Outgoing, vm)

@@ -36,6 +36,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"forecast"}, exitUsage, "forecast VM"},
 		{[]string{"status", "--nonsense"}, exitUsage, "nonsense"},
 		{[]string{"events"}, exitUsage, "--follow"},
+		{[]string{"orphans", "resume", "web"}, exitUsage, "--evidence"},
+		{[]string{"orphans", "destroy", "--evidence", "x"}, exitUsage, "destroy VM"},
 		{[]string{"config", "check", "/no/such/file"}, exitFailed, "/no/such/file"},
 		{[]string{"cert", "host", "--dir", "/no/such/dir", "--id", "x"}, exitFailed, "headroom cert ca"},
 	} {
@@ -56,7 +58,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "completion"} {
+	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "orphans", "completion"} {
 		if !strings.Contains(out, "\n  "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}
