@@ -171,6 +171,7 @@ func (a *Agent) deskOptions() handover.Options {
 		Now: time.Now, Since: func() time.Duration { return time.Since(a.started) }, Random: rand.Uint64,
 		Limits:        negotiate.Limits{LeaseTTL: h.Lease.Duration, MaxIncoming: a.policy.MaxIncoming},
 		BandwidthMiBs: float64(h.BandwidthMiBs), MaxDowntime: h.MaxDowntime.Duration,
+		NoProgress: h.NoProgress.Duration, AutoConverge: h.AutoConverge, Parallel: h.Parallel, TLS: memoryTLS(h),
 		RefuseByHand: h.ByHand == "refuse",
 		Logger:       a.log.With("part", "handover"),
 	}

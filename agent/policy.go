@@ -2,10 +2,26 @@ package agent
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"headroom/agent/config"
 	"headroom/planner"
 )
+
+// memoryTLS says whether copied memory is encrypted: by word, or because this host
+// has what QEMU needs for both ends of a migration.
+func memoryTLS(h config.Handover) bool {
+	if h.TLS != "auto" {
+		return h.TLS == "on"
+	}
+	for _, file := range []string{"ca-cert.pem", "server-cert.pem", "client-cert.pem"} {
+		if _, err := os.Stat(filepath.Join(h.TLSDir, file)); err != nil {
+			return false
+		}
+	}
+	return true
+}
 
 // policyOf is the planner's policy that a configuration asks for.
 func policyOf(c config.Config) (planner.Policy, error) {

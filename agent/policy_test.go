@@ -2,9 +2,12 @@ package agent
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"headroom/agent/config"
 	"headroom/predict"
 )
 
@@ -48,5 +51,23 @@ func TestBoundKeepsTheUnknownUnknown(t *testing.T) {
 	var f predict.Forecast
 	if f.Peak.Known() {
 		bound(&f.Peak, 1)
+	}
+}
+
+// TestMemoryTLS: the copied memory is encrypted where the certificates are, unless
+// the operator says otherwise.
+func TestMemoryTLS(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"", "ca-cert.pem", "server-cert.pem", "client-cert.pem"} {
+		if file != "" {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for word, want := range map[string]bool{"on": true, "off": false, "auto": file == "client-cert.pem"} {
+			if got := memoryTLS(config.Handover{TLS: word, TLSDir: dir}); got != want {
+				t.Errorf("%s, up to %q: %v, want %v", word, file, got, want)
+			}
+		}
 	}
 }

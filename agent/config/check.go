@@ -290,6 +290,10 @@ func (k *checker) handover(h Handover) {
 	number(k, "handover.bandwidth_mibs", h.BandwidthMiBs, 0, 100000)
 	k.duration("handover.max_downtime", h.MaxDowntime, time.Millisecond, time.Minute)
 	k.duration("handover.lease", h.Lease, 5*time.Second, 5*time.Minute)
+	k.duration("handover.no_progress", h.NoProgress, 0, time.Hour)
+	number(k, "handover.parallel", h.Parallel, 0, 64)
+	k.oneOf("handover.tls", h.TLS, "auto", "on", "off")
+	k.absolute("handover.tls_dir", h.TLSDir)
 	k.oneOf("handover.by_hand", h.ByHand, "allow", "refuse")
 }
 

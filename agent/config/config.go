@@ -150,6 +150,11 @@ type Handover struct {
 	Guard         string   `toml:"guard"`          // paused, lock (needs a proven disk lock) or plain (never automatic). Default paused
 	BandwidthMiBs int      `toml:"bandwidth_mibs"` // limit of the copy in MiB/s; 0 = libvirt's own. 0..100000. Default 0
 	MaxDowntime   Duration `toml:"max_downtime"`   // longest pause that QEMU may plan; 1ms..1m. Default 300ms
+	NoProgress    Duration `toml:"no_progress"`    // a copy that sends nothing new, or whose rest does not shrink, for so long is aborted; 0s = never; at most 1h. Default 60s
+	AutoConverge  bool     `toml:"auto_converge"`  // slow the VM's CPUs down when its copy does not converge: harm to the guest. Default false
+	Parallel      int      `toml:"parallel"`       // connections of one copy; 0 = one, without QEMU's multifd. 0..64. Default 0
+	TLS           string   `toml:"tls"`            // encrypt the copied memory: auto (where this host has QEMU's certificates), on, off. Default auto
+	TLSDir        string   `toml:"tls_dir"`        // where QEMU's certificates are. Default /etc/pki/qemu
 	Lease         Duration `toml:"lease"`          // time to live of a lease; 5s..5m. Default 30s
 	ByHand        string   `toml:"by_hand"`        // an incoming VM without a lease, moved with virsh: allow or refuse it. Default allow
 }

@@ -41,6 +41,9 @@ func Default() Config {
 		Handover: Handover{
 			Guard:       "paused",
 			MaxDowntime: Of(300 * time.Millisecond),
+			NoProgress:  Of(time.Minute),
+			TLS:         "auto",
+			TLSDir:      "/etc/pki/qemu",
 			Lease:       Of(30 * time.Second),
 			ByHand:      "allow",
 		},

@@ -140,9 +140,11 @@ func (d *Desk) migrate(ctx context.Context, e negotiate.StartMigration) {
 	taken := d.begin(func() {
 		d.copies.Add(1)
 		defer d.copies.Add(-1)
+		end := d.followCopy(ctx, e.VM)
+		defer end()
 		r, err := d.o.Hypervisor.Migrate(ctx, hypervisor.MigrateRequest{
 			ID: string(e.VM), DestURI: uri, Live: true, Paused: e.Paused,
-			BandwidthMiBps: d.o.BandwidthMiBs, MaxDowntime: d.o.MaxDowntime,
+			BandwidthMiBps: d.o.BandwidthMiBs, MaxDowntime: d.o.MaxDowntime, TLS: d.o.TLS, AutoConverge: d.o.AutoConverge, Parallel: d.o.Parallel,
 		})
 		d.answer(item{vm: e.VM, src: negotiate.MigrationDone{VM: e.VM, Err: text(err)}, result: &r})
 	})
@@ -178,6 +180,7 @@ func (d *Desk) local(ctx context.Context, vm negotiate.VMID, query uint64) item 
 	case err != nil: // also when it went meanwhile: the next look tells how
 		return state(negotiate.LocalUnknown)
 	case p.Active:
+		d.post(item{vm: vm, copy: &p}) // a copy that is followed again after a restart
 		return item{vm: vm, src: negotiate.MigrationStillRunning{VM: vm, Query: query}}
 	case dom.State == hypervisor.Running:
 		return state(negotiate.LocalRunning)

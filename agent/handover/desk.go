@@ -74,6 +74,12 @@ type Options struct {
 	Limits        negotiate.Limits
 	BandwidthMiBs float64
 	MaxDowntime   time.Duration
+	// NoProgress is how long a copy may send nothing new, or not shrink its rest;
+	// 0 is for ever.
+	NoProgress   time.Duration
+	AutoConverge bool
+	Parallel     int
+	TLS          bool // encrypt the copied memory
 	// RefuseByHand keeps VMs out that come in without a lease.
 	RefuseByHand bool
 	Logger       *slog.Logger
@@ -95,6 +101,7 @@ type Desk struct {
 	timers  map[timerKey]*time.Timer
 	track   map[negotiate.VMID]*track
 	waits   map[timerKey]waiting
+	paces   map[negotiate.VMID]*pace
 
 	holdings atomic.Pointer[Holdings]
 }
@@ -120,6 +127,7 @@ type item struct {
 	dst   negotiate.DestinationEvent
 	watch *hypervisor.Event
 	force *force
+	copy  *hypervisor.JobProgress
 	// result comes with a MigrationDone.
 	result *hypervisor.MigrateResult
 	reply  chan<- error // answered once when not nil
@@ -136,6 +144,7 @@ func New(o Options) *Desk {
 		dest:    negotiate.NewDestination(o.Self, o.Limits),
 		timers:  map[timerKey]*time.Timer{},
 		track:   map[negotiate.VMID]*track{},
+		paces:   map[negotiate.VMID]*pace{},
 	}
 	d.holdings.Store(&Holdings{})
 	return d

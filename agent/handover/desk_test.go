@@ -141,8 +141,9 @@ func (b *bench) start(h negotiate.HostID) {
 			b.updates = append(b.updates, u)
 		},
 		Now: time.Now, Since: func() time.Duration { return time.Hour + time.Since(b.begun) },
-		Random: func() uint64 { seed += 0x9e3779b97f4a7c15; return seed },
-		Logger: slog.New(slog.DiscardHandler),
+		NoProgress: 5 * time.Second,
+		Random:     func() uint64 { seed += 0x9e3779b97f4a7c15; return seed },
+		Logger:     slog.New(slog.DiscardHandler),
 	})
 	b.mu.Lock()
 	n.desk = desk

@@ -15,7 +15,9 @@ import (
 func (b *bench) stranded() Open {
 	b.t.Helper()
 	b.mu.Lock()
-	b.drop = func(from, _ negotiate.HostID, m negotiate.Message) bool { return from == "a" && m.Kind == negotiate.Commit }
+	b.drop = func(from, _ negotiate.HostID, m negotiate.Message) bool {
+		return from == "a" && m.Kind == negotiate.Commit
+	}
 	b.mu.Unlock()
 	if err := b.move("a", "b"); err != nil {
 		b.t.Fatal(err)

@@ -17,6 +17,8 @@ func (d *Desk) handle(ctx context.Context, it item) error {
 	case it.watch != nil:
 		d.watch(ctx, it.vm, *it.watch)
 		return nil
+	case it.copy != nil:
+		return d.noteCopy(ctx, it.vm, *it.copy)
 	case it.force != nil:
 		return d.override(ctx, it.vm, it.force)
 	case it.dst != nil:

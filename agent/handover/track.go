@@ -68,6 +68,16 @@ type track struct {
 	result                                hypervisor.MigrateResult
 }
 
+// pace is how a copy goes on.
+type pace struct {
+	attempt negotiate.Attempt
+	sent    uint64
+	least   uint64        // smallest rest so far
+	sentAt  time.Duration // when sent grew last
+	leastAt time.Duration // when the rest shrank last
+	told    bool
+}
+
 // noteMessage takes the moments of the negotiation from its messages.
 func (d *Desk) noteMessage(vm negotiate.VMID, m negotiate.Message) {
 	t := d.track[vm]
@@ -108,6 +118,7 @@ func (d *Desk) noteResult(vm negotiate.VMID, r hypervisor.MigrateResult) {
 }
 
 func (d *Desk) noteDone(e negotiate.Done) {
+	delete(d.paces, e.VM)
 	u := Update{VM: e.VM, Attempt: e.Attempt, Role: RoleSource, Peer: e.To, State: string(e.Outcome),
 		Closed: true, Reason: e.Reason, Done: &Result{Outcome: e.Outcome, Refused: e.Refused}}
 	if t := d.track[e.VM]; t != nil && t.attempt == e.Attempt {

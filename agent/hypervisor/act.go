@@ -52,6 +52,7 @@ func progress(dom *libvirt.Domain) (JobProgress, error) {
 	if j.DataTotalSet { // disks that are copied along count too
 		p.Total, p.Remaining = j.DataTotal, j.DataRemaining
 	}
+	p.Sent = j.MemProcessed
 	p.BytesPerSecond = float64(j.MemBps)
 	p.DirtyRate = float64(j.MemDirtyRate) * float64(j.MemPageSize)
 	return p, nil

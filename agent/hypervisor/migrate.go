@@ -116,7 +116,14 @@ func migrate(c *libvirt.Connect, r MigrateRequest) (time.Duration, error) {
 	if r.TLS {
 		flags |= libvirt.MIGRATE_TLS
 	}
+	if r.AutoConverge {
+		flags |= libvirt.MIGRATE_AUTO_CONVERGE
+	}
 	params := &libvirt.DomainMigrateParameters{URISet: r.DataURI != "", URI: r.DataURI}
+	if r.Parallel > 0 {
+		flags |= libvirt.MIGRATE_PARALLEL
+		params.ParallelConnectionsSet, params.ParallelConnections = true, r.Parallel
+	}
 	if r.BandwidthMiBps > 0 {
 		params.BandwidthSet, params.Bandwidth = true, max(1, uint64(r.BandwidthMiBps))
 	}

@@ -284,5 +284,5 @@ func (w *World) end(m *simMove, err error) {
 // progress is a move as libvirt would show it.
 func (m *simMove) progress(now time.Time) JobProgress {
 	return JobProgress{Active: true, Kind: outgoing, Elapsed: now.Sub(m.begun), Total: uint64(m.total), Remaining: uint64(m.left),
-		BytesPerSecond: m.speed, DirtyRate: m.v.dirty}
+		BytesPerSecond: m.speed, DirtyRate: m.v.dirty, Sent: uint64(m.sent)}
 }

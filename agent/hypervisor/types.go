@@ -117,6 +117,10 @@ type MigrateRequest struct {
 	// TLS encrypts the memory on its way; both hosts need QEMU's migration
 	// certificates.
 	TLS bool
+	// AutoConverge lets QEMU slow the VM's CPUs down until the copy converges.
+	AutoConverge bool
+	// Parallel is the number of connections; 0 is one, without QEMU's multifd.
+	Parallel int
 	// DataURI is where the destination receives the memory («tcp://10.0.0.2»);
 	// "" is libvirt's choice.
 	DataURI string
@@ -141,6 +145,7 @@ type JobProgress struct {
 	Remaining      uint64 // bytes
 	BytesPerSecond float64
 	DirtyRate      float64 // bytes/s
+	Sent           uint64  // bytes of memory that went over the link
 }
 
 // Percent is how much is done, 0..100; ok is false when it is not known.
