@@ -63,6 +63,9 @@ type Agent struct {
 	dirty   chan dirtyRate
 	lookNow chan struct{}
 	tagging chan struct{} // held while the tags are being told
+	pausing chan struct{} // held while a peer is asked for its order to pause or resume
+	// standing is what operators have ordered.
+	standing *standing
 
 	view  atomic.Pointer[view]
 	needs needs
@@ -89,12 +92,16 @@ func New(o Options) (*Agent, error) {
 		dirty:     make(chan dirtyRate, 1),
 		lookNow:   make(chan struct{}, 1),
 		tagging:   make(chan struct{}, 1),
+		pausing:   make(chan struct{}, 1),
 		proposals: make(chan proposal, 4),
 		finished:  make(chan handover.Update, 64),
 	}
 	a.needs.kept = map[asked]promised{}
 	a.view.Store(&view{missing: []string{"the agent has just started"}})
 	if err := errors.Join(a.book.load(), a.moves.load()); err != nil {
+		return nil, err
+	}
+	if a.standing, err = newStanding(o.Journal); err != nil {
 		return nil, err
 	}
 	a.desk = handover.New(a.deskOptions())

@@ -19,6 +19,7 @@ type entry struct {
 	Repeats  int              `json:"repeats"`
 	LastAt   time.Time        `json:"last_at"`
 	Verdict  *planner.Verdict `json:"verdict,omitempty"`
+	Answer   string           `json:"answer,omitempty"` // the operator's
 }
 
 // book keeps the decisions: the latest in memory, all of them in the store. A
@@ -50,8 +51,8 @@ func (b *book) load() error {
 	return nil
 }
 
-// add notes a decision.
-func (b *book) add(d planner.Decision) {
+// add notes a decision, and says whether it is another one than the round before.
+func (b *book) add(d planner.Decision) (fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if n := len(b.list); n > 0 && same(&b.list[n-1].Decision, &d) {
@@ -63,7 +64,7 @@ func (b *book) add(d planner.Decision) {
 		if e.Repeats%writeEvery == 0 {
 			b.write(e)
 		}
-		return
+		return false
 	}
 	if n := len(b.list); n > 0 && b.list[n-1].Repeats > 0 {
 		b.write(&b.list[n-1])
@@ -73,6 +74,7 @@ func (b *book) add(d planner.Decision) {
 		b.list = b.list[len(b.list)-maxDecisions:]
 	}
 	b.write(&b.list[len(b.list)-1])
+	return true
 }
 
 // writeEvery is how many repeats are counted before they are written.
@@ -100,6 +102,19 @@ func (b *book) judged(v planner.Verdict) {
 	for i := range b.list {
 		if b.list[i].Decision.ID == v.DecisionID {
 			b.list[i].Verdict = &v
+			b.write(&b.list[i])
+			return
+		}
+	}
+}
+
+// answered notes the operator's answer to a decision.
+func (b *book) answered(id string, approve bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.list {
+		if b.list[i].Decision.ID == id {
+			b.list[i].Answer = answerWord(approve)
 			b.write(&b.list[i])
 			return
 		}

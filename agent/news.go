@@ -31,15 +31,19 @@ func (a *Agent) pumpMesh(ctx context.Context) error {
 			if !open {
 				return fmt.Errorf("the mesh ended")
 			}
-			a.meshEvent(ev)
+			a.meshEvent(ctx, ev)
 		}
 	}
 }
 
-func (a *Agent) meshEvent(ev mesh.Event) {
+func (a *Agent) meshEvent(ctx context.Context, ev mesh.Event) {
 	out := api.Event{At: ev.At.UTC(), Kind: ev.Kind, Host: a.hostName(planner.HostID(ev.Host)), Text: ev.Text}
 	if n := ev.News; n != nil {
 		out.VM, out.Kind, out.Detail = n.VM, n.Kind, n
+		if n.Kind == newsPaused || n.Kind == newsResumed { // told to the followers once it is confirmed
+			a.hearPause(ctx, planner.HostID(n.Host), n.Version, n.Kind == newsPaused)
+			return
+		}
 		out.Text = fmt.Sprintf("%s: %s -> %s", n.Detail, n.From, n.To)
 		a.heardNews(*n)
 	}

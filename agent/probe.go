@@ -47,6 +47,7 @@ func (a *Agent) handlePeers() {
 		return nil, a.desk.Receive(negotiate.HostID(from), body)
 	})
 	a.o.Mesh.Handle(methodModel, a.acceptModel)
+	a.o.Mesh.Handle(methodPause, a.answerPause)
 }
 
 // answerOffer answers a probe from the latest view and the leases of this

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -34,6 +35,8 @@ func (l *loop) round(ctx context.Context) {
 		v.refresh()
 	}
 	now := time.Now()
+	l.comparePauses(ctx)
+	l.state.Orders = l.a.standing.answers(now)
 	v := &view{host: l.host()}
 	host := l.a.withHoldings(v, l.a.desk.Holdings())
 	l.publish(host, now)
@@ -80,6 +83,10 @@ func (a *Agent) propose(ctx context.Context, d planner.Decision, vm planner.VM, 
 	a.offers.received(vm, offers, to, e, refused)
 	p := proposal{decision: d, refused: refused}
 	if to == "" || d.Action != planner.ActionMove {
+		return p
+	}
+	if why := a.held(); why != "" { // since the round
+		p.err = errors.New(why)
 		return p
 	}
 	order := []planner.HostID{to}
@@ -142,11 +149,17 @@ func (l *loop) proposed(p proposal) {
 		p.decision.Reason += "; the move did not start: " + p.err.Error()
 		p.decision.Action = planner.ActionStuck
 	}
-	l.a.book.add(p.decision)
+	if fresh := l.a.book.add(p.decision); fresh && p.decision.Action == planner.ActionApprove {
+		l.a.event("approval-wanted", l.a.o.Name, string(p.decision.VM), fmt.Sprintf("decision %s: %s to %s %s",
+			shortID(p.decision.ID), p.decision.VMName, l.a.hostName(p.decision.To), p.decision.Reason))
+	}
 	if p.decision.To == "" {
 		l.state = l.state.NoteRefused(now, p.decision.VM, p.refused, l.a.policy)
 	}
 	if p.started {
+		if err := l.a.standing.used(p.decision.VM); err != nil {
+			l.a.log.Warn("an approval is not taken back, and may serve once more", "vm", p.decision.VMName, "err", err)
+		}
 		l.expectVerdict(p.decision, now)
 		l.a.event("decision", l.a.o.Name, string(p.decision.VM), "move "+p.decision.VMName+" to "+l.a.hostName(p.decision.To)+": "+p.decision.Reason)
 	}

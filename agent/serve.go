@@ -24,7 +24,7 @@ func (a *Agent) Status() api.Status {
 		Version: a.o.Version, HostID: string(a.o.ID), HostName: a.o.Name, Cluster: a.cfg.Mesh.Cluster,
 		Started: a.started.UTC(), UptimeS: time.Since(a.started).Seconds(), Mode: string(a.policy.Mode), Simulated: a.o.Simulated,
 		NotReady: a.notReady(v), Hypervisor: a.hypervisorStatus(), Sampler: a.samplerStatus(), Mesh: a.meshStatus(),
-		History: a.historyStatus(), Self: v.self, Host: v.api,
+		History: a.historyStatus(), Self: v.self, Host: v.api, Drain: a.Drain(), Pause: a.Pause(),
 	}
 	s.Ready = len(s.NotReady) == 0
 	s.Self.Goroutines = runtime.NumGoroutine()
@@ -42,6 +42,9 @@ func (a *Agent) notReady(v *view) []string {
 	}
 	if st := v.host.View; !st.Stable && st.Why != "" {
 		out = append(out, st.Why)
+	}
+	if why := a.held(); why != "" {
+		out = append(out, why)
 	}
 	if v.host.HealthScore > 0 {
 		out = append(out, fmt.Sprintf("this agent's own health score is %d", v.host.HealthScore))
@@ -253,6 +256,10 @@ func (a *Agent) apiDecision(e entry, whole bool) api.Decision {
 	if e.Verdict != nil {
 		out.Outcome = e.Verdict.Text
 	}
+	if out.Answer = e.Answer; d.Action == planner.ActionApprove {
+		at := a.expiry(e)
+		out.ExpiresAt = &at
+	}
 	if whole {
 		out.Considered, out.Record = a.considered(d), e
 	}
@@ -327,7 +334,7 @@ func (a *Agent) Migrate(ctx context.Context, name, to string) (api.MigrateReply,
 		return api.MigrateReply{}, fmt.Errorf("VM %s: %w: %s", vm.Name, api.ErrConflict, strings.Trim(vm.Unmovable+" "+vm.Busy, " "))
 	}
 	need := planner.NeedOf(vm, v.host)
-	need.Drain = true // room up to HIGH: the operator has decided
+	need.Drain, need.Operator = true, true // room up to HIGH, pause or not: the operator has decided
 	var order []planner.HostID
 	var why []string
 	for _, o := range a.probe(ctx, need, candidates) {

@@ -38,6 +38,8 @@ func poolsOf(t mesh.Tags) []string {
 // change meanwhile is told in the next round.
 func (l *loop) advertise(h planner.Host) {
 	tags := hostTags(h, l.a.cfg.Mesh.Zone)
+	p := l.a.standing.pause()
+	tags.PauseVersion, tags.Paused = p.Version, p.Paused
 	if !l.known || tags == l.tags {
 		return
 	}
@@ -50,7 +52,7 @@ func (l *loop) advertise(h planner.Host) {
 	l.a.wg.Go(func() {
 		defer func() { <-l.a.tagging }()
 		if err := l.a.o.Mesh.SetTags(tags); err != nil {
-			l.a.log.Warn("peers are not told of this host's CPU model, pools and zone", "err", err)
+			l.a.log.Warn("peers are not told of this host's CPU model, pools, zone and orders", "err", err)
 		}
 	})
 }

@@ -152,6 +152,8 @@ func (a *Agent) guard() negotiate.Guard { return negotiate.Guard(a.cfg.Handover.
 // withHoldings is the host of the view with what the desk holds at this moment.
 func (a *Agent) withHoldings(v *view, h handover.Holdings) planner.Host {
 	host := v.host
+	_, host.Draining = a.standing.draining()
+	host.Paused = a.held()
 	for _, l := range h.Leases {
 		need := a.needs.of(l, time.Now())
 		if l.State != negotiate.DestHeld {

@@ -120,7 +120,9 @@ func TestTagsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.StringMatching(`[ -~]{0,80}`)
 		want := Tags{Version: rapid.IntRange(0, 9).Draw(t, "v"), Name: word.Draw(t, "n"), RPCAddr: word.Draw(t, "rpc"),
-			CPUModel: word.Draw(t, "cpu"), Pools: word.Draw(t, "p"), Zone: word.Draw(t, "z"), Draining: rapid.Bool().Draw(t, "d")}
+			CPUModel: word.Draw(t, "cpu"), Pools: word.Draw(t, "p"), Zone: word.Draw(t, "z"), Draining: rapid.Bool().Draw(t, "d"),
+			PauseVersion: rapid.Uint64().Draw(t, "order")}
+		want.Paused = want.PauseVersion > 0 && rapid.Bool().Draw(t, "paused")
 		m, err := want.encode()
 		if err != nil {
 			return // too long: TestTagsFitSerf

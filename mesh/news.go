@@ -17,6 +17,7 @@ type News struct {
 	To      string `json:"to,omitempty"`
 	Detail  string `json:"detail,omitempty"`
 	Attempt uint64 `json:"attempt,omitempty"`
+	Version uint64 `json:"version,omitempty"` // of an order for the whole cluster
 	Host    HostID `json:"host"`
 }
 

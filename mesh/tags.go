@@ -23,6 +23,9 @@ func (t Tags) encode() (map[string]string, error) {
 	if t.Draining {
 		m["drain"] = "1"
 	}
+	if t.PauseVersion > 0 {
+		m["o"] = orderTag(t.PauseVersion, t.Paused)
+	}
 	size := 0
 	for k, v := range m {
 		size += len(k) + len(v) + 4
@@ -40,9 +43,30 @@ func decodeTags(m map[string]string) Tags {
 	if err != nil || version < 0 {
 		version = 0
 	}
-	return Tags{Version: version, Name: printable(m["n"]), RPCAddr: printable(m["rpc"]),
+	order, paused := readOrderTag(m["o"])
+	return Tags{PauseVersion: order, Paused: paused, Version: version, Name: printable(m["n"]), RPCAddr: printable(m["rpc"]),
 		CertFingerprint: printable(m["fp"]), CPUModel: printable(m["cpu"]), Pools: printable(m["p"]),
 		Zone: printable(m["z"]), Draining: m["drain"] == "1"}
+}
+
+// orderTag is the letter p (paused) or r (resumed) and the order's version.
+func orderTag(version uint64, paused bool) string {
+	if paused {
+		return "p" + strconv.FormatUint(version, 10)
+	}
+	return "r" + strconv.FormatUint(version, 10)
+}
+
+// readOrderTag reads what orderTag wrote; anything else is no order.
+func readOrderTag(tag string) (version uint64, paused bool) {
+	if tag == "" || tag[0] != 'p' && tag[0] != 'r' {
+		return 0, false
+	}
+	version, err := strconv.ParseUint(tag[1:], 10, 64)
+	if err != nil || version == 0 {
+		return 0, false
+	}
+	return version, tag[0] == 'p'
 }
 
 // fingerprintEvery is how often the tags are held to the certificate in use,

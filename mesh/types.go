@@ -70,6 +70,10 @@ type Tags struct {
 	Pools           string // hash or list of storage pools and networks
 	Zone            string
 	Draining        bool
+	// PauseVersion and Paused are the newest order for the whole cluster, to pause
+	// or to resume moves, that the host knows of; version 0 is none.
+	PauseVersion uint64
+	Paused       bool
 }
 
 // ProtocolVersion is the peer protocol that this package speaks.

@@ -116,6 +116,9 @@ func (r *planning) conclude(a Action, format string, args ...any) bool {
 // frozen applies the conditions under which a host plans nothing at all.
 func (r *planning) frozen() bool {
 	h, p := r.h, r.p
+	if h.Paused != "" {
+		return r.conclude(ActionFrozen, "%s", h.Paused)
+	}
 	if missing := r.d.Inputs.Missing; len(missing) > 0 && !h.Draining {
 		more := ""
 		if len(missing) > 1 {

@@ -166,6 +166,9 @@ func (h *Host) constraints(need *Need, p Policy) []Refusal {
 	if h.Draining {
 		out = append(out, refuse(RefuseDraining, "%s is being drained", h.label()))
 	}
+	if h.Paused != "" && !need.Operator {
+		out = append(out, refuse(RefusePaused, "%s lets no move begin: %s", h.label(), h.Paused))
+	}
 	if h.HealthScore > 0 {
 		out = append(out, refuse(RefuseUnhealthy, "%s doubts its own health (score %d)", h.label(), h.HealthScore))
 	}

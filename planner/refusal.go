@@ -38,6 +38,7 @@ const (
 	RefuseBlackout     Kind = "blackout"       // predicted pause above the limit
 	RefuseGain         Kind = "gain"           // gain below the required multiple of the cost
 	RefuseRejected     Kind = "rejected"       // the operator said no
+	RefusePaused       Kind = "paused"         // operators have paused the cluster
 )
 
 // Kinds returns every refusal kind, in the documented order.
@@ -47,7 +48,7 @@ func Kinds() []Kind {
 		RefuseCPU, RefuseMemory, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefusePinned,
 		RefuseAffinity, RefuseAntiAffinity, RefuseCooldown, RefuseReturn, RefuseBackoff, RefuseBusy,
 		RefuseUnmovable, RefuseNoGuard, RefuseConcurrency, RefuseDistance, RefuseNoConverge,
-		RefuseBlackout, RefuseGain, RefuseRejected,
+		RefuseBlackout, RefuseGain, RefuseRejected, RefusePaused,
 	}
 }
 

@@ -109,6 +109,33 @@ func TestEachVMRule(t *testing.T) {
 	}
 }
 
+// TestPauseStopsNewMoves: neither contention nor a drain begins a move, and no
+// host takes a VM but on a person's word.
+func TestPauseStopsNewMoves(t *testing.T) {
+	for _, draining := range []bool{false, true} {
+		h, peer, p := pressed()
+		h.Draining = draining
+		if d := decide(h, peer, State{}, p); d.Action != ActionMove {
+			t.Fatalf("control: %s", d.Explain())
+		}
+		h.Paused = "paused on h7 (switch)"
+		if d := decide(h, peer, State{}, p); d.Action != ActionFrozen || d.Reason != h.Paused || len(d.Candidates) > 0 {
+			t.Errorf("draining %v: %s", draining, d.Explain())
+		}
+	}
+	src, _, p := pressed()
+	dst := testHost("b", 0.5, 2048)
+	dst.Paused = "paused"
+	need := NeedOf(src.VMs[0], *src)
+	if o := MakeOffer(epoch, *dst, need, p); !hasKind(o.Refusals, RefusePaused) {
+		t.Errorf("a paused host takes a VM: %v", o.Refusals)
+	}
+	need.Operator = true
+	if o := MakeOffer(epoch, *dst, need, p); len(o.Refusals) > 0 {
+		t.Errorf("a paused host refuses a person: %v", o.Refusals)
+	}
+}
+
 func TestLongBlackoutIsRefused(t *testing.T) {
 	h, peer, p := pressed()
 	p.MaxBlackout = 220 * time.Millisecond

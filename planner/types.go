@@ -147,6 +147,8 @@ type Need struct {
 	Partners     []string `json:"partners,omitempty"`
 	// Drain asks for room up to HIGH instead of LOW: maintenance outranks balance.
 	Drain bool `json:"drain,omitempty"`
+	// Operator says that a person asked for the move: a pause does not hold it up.
+	Operator bool `json:"operator,omitempty"`
 }
 
 // Lease is room held for one VM and one attempt. The lease book drops expired
@@ -205,12 +207,14 @@ type Host struct {
 	Outgoing []VMID `json:"outgoing,omitempty"`
 
 	// Complete is false when any input is missing; Missing says which.
-	Complete    bool      `json:"complete"`
-	Missing     []string  `json:"missing,omitempty"`
-	HealthScore int       `json:"health_score"` // memberlist's; 0 is well
-	View        View      `json:"view"`
-	Draining    bool      `json:"draining"`
-	Heard       MoveCount `json:"heard"`
+	Complete    bool     `json:"complete"`
+	Missing     []string `json:"missing,omitempty"`
+	HealthScore int      `json:"health_score"` // memberlist's; 0 is well
+	View        View     `json:"view"`
+	Draining    bool     `json:"draining"`
+	// Paused is why operators let no move begin; empty when they do.
+	Paused string    `json:"paused,omitempty"`
+	Heard  MoveCount `json:"heard"`
 
 	CPUModel string   `json:"cpu_model,omitempty"`
 	Pools    []string `json:"pools,omitempty"`

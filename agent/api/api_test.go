@@ -100,6 +100,23 @@ func (f *fake) Incoming(_ context.Context, r IncomingRequest) (IncomingReply, er
 	return IncomingReply{Allow: true}, nil
 }
 
+func (f *fake) Drain() Drain { return Drain{Draining: true, Since: ptr(time.Unix(3, 0).UTC()), VMs: 2} }
+func (f *fake) SetDrain(on bool, reason string) (Drain, error) {
+	return Drain{Draining: on, Reason: reason}, nil
+}
+func (f *fake) Pause() Pause {
+	return Pause{Paused: true, Version: 3, Until: ptr(time.Unix(4, 0).UTC())}
+}
+func (f *fake) SetPause(on bool, reason string, lasts time.Duration) (Pause, error) {
+	return Pause{Paused: on, Reason: reason, Until: ptr(time.Unix(0, 0).Add(lasts).UTC())}, nil
+}
+func (f *fake) Answer(id string, approve bool) (AnswerReply, error) {
+	if id != "d1" {
+		return AnswerReply{}, fmt.Errorf("decision %q: %w", id, ErrNotFound)
+	}
+	return AnswerReply{Decision: id, Approved: approve}, nil
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // serve runs a server on a socket and returns a client and the raw HTTP client.
@@ -215,7 +232,8 @@ func TestSchemasMatchTypes(t *testing.T) {
 	types := []any{Status{}, HypervisorStatus{}, SamplerStatus{}, MeshStatus{}, HistoryStatus{}, SelfStatus{}, Host{},
 		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{},
 		Slot{}, Member{}, Offer{}, CostTerm{}, Considered{}, Decision{}, Migration{}, Event{}, MigrateRequest{},
-		MigrateReply{}, IncomingRequest{}, IncomingReply{}, Orphan{}, OverrideRequest{}, OverrideReply{}, ErrorReply{}}
+		MigrateReply{}, IncomingRequest{}, IncomingReply{}, Orphan{}, OverrideRequest{}, OverrideReply{}, Drain{}, DrainRequest{}, Pause{},
+		PauseRequest{}, AnswerReply{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
 	}
@@ -290,6 +308,41 @@ func TestClientSeesTypedErrors(t *testing.T) {
 	none := NewClient(filepath.Join(t.TempDir(), "none.sock"))
 	if _, err := none.Status(t.Context()); !errors.Is(err, ErrNoAgent) {
 		t.Errorf("status without an agent: %v", err)
+	}
+}
+
+func TestOrdersReachTheSource(t *testing.T) {
+	c, _ := serve(t, &fake{})
+	if d, err := c.SetDrain(t.Context(), true, "new disks"); err != nil || !d.Draining || d.Reason != "new disks" {
+		t.Errorf("drain: %+v, %v", d, err)
+	}
+	if d, err := c.SetDrain(t.Context(), false, ""); err != nil || d.Draining {
+		t.Errorf("undrain: %+v, %v", d, err)
+	}
+	if p, err := c.SetPause(t.Context(), true, "switch", 90*time.Second); err != nil || !p.Paused || p.Until.Unix() != 90 {
+		t.Errorf("pause: %+v, %v", p, err)
+	}
+	if p, err := c.SetPause(t.Context(), false, "", 0); err != nil || p.Paused {
+		t.Errorf("resume: %+v, %v", p, err)
+	}
+	for _, approve := range []bool{true, false} {
+		if a, err := c.Answer(t.Context(), "d1", approve); err != nil || a.Approved != approve {
+			t.Errorf("answer %v: %+v, %v", approve, a, err)
+		}
+		if _, err := c.Answer(t.Context(), "d2", approve); !errors.Is(err, ErrNotFound) {
+			t.Errorf("answer to an unknown decision: %v", err)
+		}
+	}
+	for _, lasts := range []time.Duration{-time.Second, 2 * maxPause} {
+		if _, err := c.SetPause(t.Context(), true, "", lasts); !errors.Is(err, ErrInvalid) {
+			t.Errorf("pause for %v: %v", lasts, err)
+		}
+	}
+	if d, err := c.Drain(t.Context()); err != nil || d.VMs != 2 || d.Done() {
+		t.Errorf("state of the drain: %+v, %v", d, err)
+	}
+	if p, err := c.Pause(t.Context()); err != nil || p.Version != 3 {
+		t.Errorf("state of the pause: %+v, %v", p, err)
 	}
 }
 

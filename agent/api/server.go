@@ -75,6 +75,15 @@ type Source interface {
 	Orphans() []Orphan
 	// Override ends a hand-over on an operator's word.
 	Override(ctx context.Context, vm string, r OverrideRequest) error
+	// Drain says how far the emptying of this host is; SetDrain orders it or takes
+	// the order back. An order is durable before it is answered.
+	Drain() Drain
+	SetDrain(on bool, reason string) (Drain, error)
+	// Pause is the cluster's last order to pause or resume; SetPause gives one.
+	Pause() Pause
+	SetPause(on bool, reason string, lasts time.Duration) (Pause, error)
+	// Answer approves or rejects the decision of that id, if it waits for it.
+	Answer(id string, approve bool) (AnswerReply, error)
 }
 
 // Server answers on the local socket.
@@ -133,6 +142,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/migrate", s.migrate)
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/override", s.override)
 	mux.HandleFunc("POST /"+Version+"/incoming", s.incoming)
+	s.orders(mux)
 	mux.HandleFunc("GET /"+Version+"/events", s.events)
 	mux.HandleFunc("GET /"+Version+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
@@ -206,7 +216,8 @@ func duration(r *http.Request, name string, byDefault time.Duration) (time.Durat
 
 func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {
 	var req MigrateRequest
-	if !decode(w, r, &req) {
+	if err := decode(w, r, &req); err != nil {
+		reply(w, 0, nil, err)
 		return
 	}
 	v, err := s.source.Migrate(r.Context(), r.PathValue("vm"), req.To)
@@ -215,7 +226,8 @@ func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) incoming(w http.ResponseWriter, r *http.Request) {
 	var req IncomingRequest
-	if !decode(w, r, &req) {
+	if err := decode(w, r, &req); err != nil {
+		reply(w, 0, nil, err)
 		return
 	}
 	v, err := s.source.Incoming(r.Context(), req)
@@ -224,22 +236,12 @@ func (s *Server) incoming(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) override(w http.ResponseWriter, r *http.Request) {
 	var req OverrideRequest
-	if !decode(w, r, &req) {
+	if err := decode(w, r, &req); err != nil {
+		reply(w, 0, nil, err)
 		return
 	}
 	vm := r.PathValue("vm")
 	reply(w, http.StatusOK, OverrideReply{VM: vm, Action: req.Action}, s.source.Override(r.Context(), vm, req))
-}
-
-// decode reads the request's body; it has answered already when it returns false.
-func decode(w http.ResponseWriter, r *http.Request, into any) bool {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		reply(w, 0, nil, fmt.Errorf("%w: body: %w", ErrInvalid, err))
-		return false
-	}
-	return true
 }
 
 // reply writes v, or the error in the interface's form.

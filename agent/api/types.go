@@ -25,6 +25,8 @@ type Status struct {
 	History    HistoryStatus    `json:"history"`
 	Self       SelfStatus       `json:"self"`
 	Host       Host             `json:"host"`
+	Drain      Drain            `json:"drain"`
+	Pause      Pause            `json:"pause"`
 }
 
 // HypervisorStatus says whether libvirt answers.
@@ -291,7 +293,11 @@ type Decision struct {
 	Considered     []Considered `json:"considered"`
 	Counterfactual string       `json:"counterfactual,omitempty"`
 	Outcome        string       `json:"outcome,omitempty"`
-	Record         any          `json:"record,omitempty"`
+	// ExpiresAt is until when a decision that waits for approval may be answered;
+	// Answer is the operator's: "approved" or "rejected".
+	ExpiresAt *time.Time `json:"expires_at"`
+	Answer    string     `json:"answer,omitempty"`
+	Record    any        `json:"record,omitempty"`
 }
 
 // Migration is one attempt to move a VM, running or ended.

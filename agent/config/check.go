@@ -238,6 +238,8 @@ func (k *checker) planner(p Planner) {
 	k.gain(p)
 	k.pace(p)
 	k.copying(p)
+	k.duration("planner.approval_expires", p.ApprovalExpires, 10*time.Second, 7*day)
+	k.duration("planner.rejection_holds", p.RejectionHolds, 10*time.Second, 30*day)
 	k.duration("planner.verdict_after", p.VerdictAfter, 10*time.Second, day)
 	number(k, "planner.max_considered", p.MaxConsidered, 1, 1024)
 	number(k, "planner.max_refused", p.MaxRefused, 1, 1024)

@@ -140,6 +140,9 @@ type Planner struct {
 	RiskFailure    float64 `toml:"risk_failure"`    // weight of each failure of the same move; 0..10. Default 1
 	RiskUnknown    float64 `toml:"risk_unknown"`    // weight of an unmeasured dirty rate; 0..10. Default 0.25
 
+	ApprovalExpires Duration `toml:"approval_expires"` // in mode approve: how long after the last round that wants a move it may be answered, and how long an approval holds; 10s..7d. Default 15m
+	RejectionHolds  Duration `toml:"rejection_holds"`  // how long a VM stays after an operator rejected its move; 10s..30d. Default 1h
+
 	VerdictAfter  Duration `toml:"verdict_after"`  // time after a decision at which its outcome is judged; 10s..24h. Default 10m
 	MaxConsidered int      `toml:"max_considered"` // VMs kept in one record; 1..1024. Default 16
 	MaxRefused    int      `toml:"max_refused"`    // destinations kept in one record; 1..1024. Default 32

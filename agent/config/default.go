@@ -86,6 +86,7 @@ func defaultPlanner() Planner {
 		MaxCopyTime: Of(30 * time.Minute), BlackoutBase: Of(100 * time.Millisecond), MaxBlackout: Of(time.Second),
 		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02,
 		RiskSpread: 0.5, RiskAge: 0.5, RiskFailure: 1, RiskUnknown: 0.25,
+		ApprovalExpires: Of(15 * time.Minute), RejectionHolds: Of(time.Hour),
 		VerdictAfter: Of(10 * time.Minute), MaxConsidered: 16, MaxRefused: 32,
 	}
 }

@@ -38,6 +38,13 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"events"}, exitUsage, "--follow"},
 		{[]string{"orphans", "resume", "web"}, exitUsage, "--evidence"},
 		{[]string{"orphans", "destroy", "--evidence", "x"}, exitUsage, "destroy VM"},
+		{[]string{"drain", "--wait"}, exitNoAgent, "systemctl start headroom"},
+		{[]string{"undrain", "now"}, exitUsage, "headroom undrain"},
+		{[]string{"pause", "--for", "-1h"}, exitUsage, "from now on"},
+		{[]string{"pause", "--for", "soon"}, exitUsage, "soon"},
+		{[]string{"resume"}, exitNoAgent, "systemctl start headroom"},
+		{[]string{"approve"}, exitUsage, "approve ID"},
+		{[]string{"reject", "1", "2"}, exitUsage, "reject ID"},
 		{[]string{"config", "check", "/no/such/file"}, exitFailed, "/no/such/file"},
 		{[]string{"cert", "host", "--dir", "/no/such/dir", "--id", "x"}, exitFailed, "headroom cert ca"},
 	} {
@@ -58,7 +65,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "orphans", "completion"} {
+	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "orphans", "completion", "approve", "reject", "drain", "undrain", "pause", "resume"} {
 		if !strings.Contains(out, "\n  "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}

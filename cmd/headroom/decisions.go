@@ -51,6 +51,13 @@ func decisionsTable(w *tabwriter.Writer, list []api.Decision) {
 	}
 }
 
+func orAnswer(answer, otherwise string) string {
+	if answer == "" {
+		return otherwise
+	}
+	return answer
+}
+
 func decisionTable(w *tabwriter.Writer, d api.Decision) {
 	row(w, "Decision:", d.ID)
 	row(w, "Time:", clock(d.At))
@@ -66,6 +73,9 @@ func decisionTable(w *tabwriter.Writer, d api.Decision) {
 	row(w, "Contention predicted at:", optTime(d.ContentionAt))
 	row(w, "Gain, cost:", opt(d.GainCS, "%.3f")+", "+opt(d.CostCS, "%.3f")+" core-seconds")
 	row(w, "What would change it:", dash(d.Counterfactual))
+	if d.ExpiresAt != nil {
+		row(w, "Waits for approval until:", clock(*d.ExpiresAt)+"; "+orAnswer(d.Answer, "`headroom approve "+d.ID+"` or reject"))
+	}
 	row(w, "Outcome:", dash(d.Outcome))
 	if len(d.Considered) == 0 {
 		return

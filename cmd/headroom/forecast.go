@@ -17,6 +17,8 @@ func (c *forecastCmd) command() *cobra.Command {
 		Use:   "forecast VM",
 		Short: "Show the demand forecast of one VM: quantiles by step, the peak, the methods",
 		Args:  exactArgs(1),
+
+		ValidArgsFunction: c.complete(c.vmNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := c.client().Forecast(cmd.Context(), args[0])
 			if err != nil {

@@ -24,6 +24,8 @@ thresholds and the cool-down, which protect from needless moves, do not: you
 have decided. The command returns when the attempt has started.`,
 		Example: "  headroom migrate web1\n  headroom migrate web1 --to hv3\n  headroom migrations",
 		Args:    exactArgs(1),
+
+		ValidArgsFunction: c.complete(c.vmNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.client().Migrate(cmd.Context(), args[0], c.to)
 			if err != nil {

@@ -45,6 +45,12 @@ func statusTable(w *tabwriter.Writer, s api.Status) {
 	} else {
 		row(w, "Planning:", "held: "+strings.Join(s.NotReady, "; "))
 	}
+	if s.Pause.Version > 0 {
+		row(w, "Cluster:", pauseLine(s.Pause))
+	}
+	if s.Drain.Draining {
+		row(w, "Drain:", join(drainLine(s.Drain), s.Drain.Reason))
+	}
 	if s.Hypervisor.Connected {
 		row(w, "Hypervisor:", s.Hypervisor.Driver+" "+s.Hypervisor.URI+", connected")
 	} else {
