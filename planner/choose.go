@@ -15,7 +15,7 @@ func Choose(vm VM, src Host, offers []Offer, p Policy) (HostID, Evaluation, []Re
 	var refused []RefusedDestination
 	names := map[HostID]string{}
 	lost := func(e *Evaluation, rs []Refusal) {
-		refused = append(refused, RefusedDestination{Host: e.To, Name: names[e.To], Refusals: rs})
+		refused = append(refused, RefusedDestination{Host: e.To, Name: names[e.To], Refusals: rs, Gain: e.Gain, Cost: e.Cost.Total})
 	}
 	for i := range offers {
 		e := EvaluateMigration(vm, src, offers[i], p)

@@ -35,6 +35,7 @@ func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.R
 	default:
 		r.relieve()
 	}
+	r.d.Deciding = decided(&r.d, &p)
 	return r.d, r.st
 }
 

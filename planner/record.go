@@ -118,6 +118,8 @@ type Decision struct {
 	To         HostID      `json:"to,omitempty"`
 	Evaluation *Evaluation `json:"evaluation,omitempty"`
 
+	// Deciding is what tipped the decision, and how far away the opposite was.
+	Deciding *Deciding `json:"deciding,omitempty"`
 	// Counterfactual says what is expected if the opposite is done;
 	// CounterfactualUnserved is its number.
 	Counterfactual         string      `json:"counterfactual"`
@@ -147,11 +149,13 @@ func (d Decision) Conclude(to HostID, e Evaluation, refused []RefusedDestination
 		}
 		d.Reason = fmt.Sprintf("%s should leave, but none of the %d probed hosts may take it", orElse(d.VMName, string(d.VM)), len(refused))
 		d.PredictedWaitDrop = 0
+		d.Deciding = decided(&d, &p)
 		return d
 	}
 	d.To, d.Evaluation = to, &e
 	d.PredictedWaitDrop = e.Gain - (e.Destination.With - e.Destination.Without)
 	d.Counterfactual, d.CounterfactualUnserved = unmoved(&d, &e)
+	d.Deciding = decided(&d, &p)
 	return d
 }
 

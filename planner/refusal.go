@@ -66,6 +66,9 @@ type RefusedDestination struct {
 	Host     HostID    `json:"host"`
 	Name     string    `json:"name,omitempty"`
 	Refusals []Refusal `json:"refusals"`
+	// Gain and Cost of the move there, where it was weighed.
+	Gain CoreSeconds `json:"gain_core_s,omitempty"`
+	Cost CoreSeconds `json:"cost_core_s,omitempty"`
 }
 
 func refuse(k Kind, format string, args ...any) Refusal {
