@@ -40,11 +40,19 @@ func policyOf(c config.Config) (planner.Policy, error) {
 		MaxRounds: pl.MaxRounds, MaxCopyTime: pl.MaxCopyTime.Duration, TargetDowntime: c.Handover.MaxDowntime.Duration,
 		BlackoutBase: pl.BlackoutBase.Duration, MaxBlackout: pl.MaxBlackout.Duration,
 		MigrationCores: planner.Cores(pl.MigrationCores), LinkCores: planner.Cores(pl.LinkCores), PartnerCores: planner.Cores(pl.PartnerCores),
+		WishCores:  planner.Cores(pl.WishCores),
 		RiskSpread: pl.RiskSpread, RiskAge: pl.RiskAge, RiskFailure: pl.RiskFailure, RiskUnknown: pl.RiskUnknown,
 		MaxConsidered: pl.MaxConsidered, MaxRefused: pl.MaxRefused,
 	}
 	for _, s := range c.Slots.Classes {
 		p.Classes = append(p.Classes, planner.Class{Name: s.Name, VCPU: planner.Cores(s.VCPU), Memory: planner.MiB(s.MemoryMiB)})
+	}
+	for _, text := range pl.QuietHours {
+		q, err := config.ParseQuiet(text)
+		if err != nil {
+			return p, fmt.Errorf("planner settings: %w", err)
+		}
+		p.Quiet = append(p.Quiet, planner.QuietHours(q))
 	}
 	if err := p.Validate(); err != nil {
 		return p, fmt.Errorf("planner settings: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"headroom/agent/api"
 	"headroom/agent/handover"
+	"headroom/agent/hypervisor"
 	"headroom/bpf"
 	"headroom/planner"
 	"headroom/planner/negotiate"
@@ -122,6 +123,7 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		Policy: planner.VMPolicy{
 			Mode: planner.Mode(v.dom.Metadata.Mode), Pin: v.dom.Metadata.Pin,
 			Affinity: v.dom.Metadata.Affinity, AntiAffinity: v.dom.Metadata.AntiAffinity,
+			Near: v.dom.Metadata.Near, Apart: v.dom.Metadata.Apart, Hosts: hostRules(v.dom.Metadata.Hosts), Partners: v.dom.Metadata.Partners,
 		},
 		History: planner.MoveHistory{
 			Attempt: planner.Attempt(v.dom.Metadata.Attempt), LastMoved: v.dom.Metadata.MovedAt,
@@ -145,6 +147,13 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		p.Pools = appendNew(p.Pools, d.Pool)
 	}
 	return p
+}
+
+func hostRules(rules []hypervisor.HostRule) (out []planner.HostRule) {
+	for _, r := range rules {
+		out = append(out, planner.HostRule{Host: r.Host, Word: planner.HostWord(r.Word)})
+	}
+	return out
 }
 
 func (a *Agent) guard() negotiate.Guard { return negotiate.Guard(a.cfg.Handover.Guard) }

@@ -124,7 +124,7 @@ func (r *planning) resting(vm *VM) []Refusal {
 	if left := CooldownLeft(vm.History, r.now, *r.p); left > 0 {
 		out = append(out, refuse(RefuseCooldown, "cools down for another %s, move(s) in the last 24 h: %d", round(left), vm.History.recent(r.now)))
 	}
-	if near := r.h.residents(vm.Policy.Affinity); len(near) > 0 {
+	if near := r.h.bound(vm); len(near) > 0 {
 		out = append(out, refuse(RefuseAffinity, "must stay with %s", near[0]))
 	}
 	return out
@@ -227,6 +227,9 @@ func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
 	out = append(out, provides(vm.CPUModel, peer.CPUModel, vm.Pools, peer.Pools, vm.Networks, peer.Networks, false)...)
 	if pin := pinRefusal(vm.Policy.Pin, peer.ID, peer.Name); pin != nil {
 		out = append(out, *pin)
+	}
+	if rule := hostRefusal(vm.Policy.Hosts, peer.ID, peer.Name); rule != nil {
+		out = append(out, *rule)
 	}
 	if left := r.returnLeft(vm, peer.ID); left > 0 && !need.Drain {
 		out = append(out, refuse(RefuseReturn, "left that host %s ago, may return in %s", round(r.now.Sub(vm.History.LastMoved)), round(left)))

@@ -120,6 +120,9 @@ func (r *planning) frozen() bool {
 	if h.Paused != "" {
 		return r.conclude(ActionFrozen, "%s", h.Paused)
 	}
+	if until, quiet := p.quiet(r.now); quiet && !h.Draining {
+		return r.conclude(ActionFrozen, "quiet hours until %s", until.Format("Mon 15:04 MST"))
+	}
 	if missing := r.d.Inputs.Missing; len(missing) > 0 && !h.Draining {
 		more := ""
 		if len(missing) > 1 {

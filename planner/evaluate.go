@@ -112,6 +112,9 @@ func offerRefusals(vm *VM, src *Host, dst *Offer, p *Policy) []Refusal {
 	if r := pinRefusal(vm.Policy.Pin, dst.Host, dst.Name); r != nil && !hasKind(dst.Refusals, RefusePinned) {
 		out = append(out, *r)
 	}
+	if r := hostRefusal(vm.Policy.Hosts, dst.Host, dst.Name); r != nil && !hasKind(dst.Refusals, r.Kind) {
+		out = append(out, *r)
+	}
 	return out
 }
 
@@ -315,6 +318,7 @@ func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
 	e.Cost.add(groupResource, "destination", e.Destination.With-e.Destination.Without,
 		"unserved demand at the destination %.2f -> %.2f core-seconds", e.Destination.Without, e.Destination.With)
 	s.partnerTerm(&e.Cost, vm, dst, e.Horizon)
+	s.wishTerm(&e.Cost, vm, dst, e.Horizon)
 	if s.p.MaxOfferAge > 0 {
 		share := math.Min(1, float64(max(0, dst.Age))/float64(s.p.MaxOfferAge))
 		e.Cost.add(groupRisk, "offer-age", CoreSeconds(s.p.RiskAge*share), "the offer is %s old", round(dst.Age))

@@ -31,6 +31,9 @@ type Offer struct {
 	Incoming int     `json:"incoming"`
 	// Partners are those of the VM's traffic partners that run here.
 	Partners []string `json:"partners,omitempty"`
+	// Company counts the VMs here near which the VM should run, less those that it
+	// should keep apart from.
+	Company int `json:"company,omitempty"`
 	// Refusals are empty when the destination would take the VM.
 	Refusals []Refusal `json:"refusals,omitempty"`
 }
@@ -42,6 +45,7 @@ func NeedOf(vm VM, src Host) Need {
 		VM: vm.ID, Name: vm.Name, From: src.ID, Memory: vm.Memory,
 		CPUModel: vm.CPUModel, Pools: vm.Pools, Networks: vm.Networks,
 		Pin: vm.Policy.Pin, AntiAffinity: vm.Policy.AntiAffinity, Partners: vm.Policy.Partners,
+		Near: vm.Policy.Near, Apart: vm.Policy.Apart, Hosts: vm.Policy.Hosts,
 		Drain: src.Draining,
 	}
 	n.CPU, _ = vm.need()
@@ -70,6 +74,7 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 	o := Offer{
 		Host: h.ID, Name: h.Name, At: now, Usable: h.usable(), Correlation: h.correlation(),
 		Held: len(h.Held), Incoming: len(h.Incoming), Partners: h.residents(need.Partners),
+		Company: h.company(need.VM, need.Name, need.Near, need.Apart),
 	}
 	o.Refusals = h.constraints(&need, p)
 	if missing := h.missing(); len(missing) > 0 {
@@ -174,6 +179,9 @@ func (h *Host) constraints(need *Need, p Policy) []Refusal {
 	}
 	out = append(out, provides(need.CPUModel, h.CPUModel, need.Pools, h.Pools, need.Networks, h.Networks, true)...)
 	if r := pinRefusal(need.Pin, h.ID, h.Name); r != nil {
+		out = append(out, *r)
+	}
+	if r := hostRefusal(need.Hosts, h.ID, h.Name); r != nil {
 		out = append(out, *r)
 	}
 	if other := h.avoids(need); other != "" {

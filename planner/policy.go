@@ -71,6 +71,11 @@ type Policy struct {
 	MaxOfferAge  time.Duration `json:"max_offer_age_ns"`
 	MaxRTT       time.Duration `json:"max_rtt_ns"`
 
+	// Quiet are the times in which no move begins by itself; a drain goes on.
+	Quiet []QuietHours `json:"-"`
+	// WishCores prices one broken wish (should, should not) about where a VM runs.
+	WishCores Cores `json:"wish_cores"`
+
 	// Bandwidth is assumed for a link on which nothing was learned yet.
 	Bandwidth BytesPerSecond `json:"bandwidth_bytes_per_s"`
 	// DirtyShare of its memory per second is assumed of a VM without a
@@ -124,7 +129,7 @@ func DefaultPolicy() Policy {
 		Bandwidth: 500e6, DirtyShare: 0.02,
 		MaxDirtyRatio: 0.8, MaxRounds: 30, MaxCopyTime: 30 * time.Minute,
 		TargetDowntime: 300 * time.Millisecond, BlackoutBase: 100 * time.Millisecond, MaxBlackout: time.Second,
-		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02,
+		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02, WishCores: 0.05,
 		RiskSpread: 0.5, RiskAge: 0.5, RiskFailure: 1, RiskUnknown: 0.25,
 		MaxConsidered: 16, MaxRefused: 32,
 	}
@@ -202,7 +207,7 @@ func (p Policy) validateNumbers() []error {
 		{"min_gain", float64(p.MinGain)}, {"return_after", float64(p.ReturnAfter)}, {"max_jitter", float64(p.MaxJitter)},
 		{"refusal_backoff", float64(p.RefusalBackoff)}, {"max_rtt", float64(p.MaxRTT)}, {"dirty_share", p.DirtyShare},
 		{"blackout_base", float64(p.BlackoutBase)}, {"migration_cores", float64(p.MigrationCores)},
-		{"link_cores", float64(p.LinkCores)}, {"partner_cores", float64(p.PartnerCores)},
+		{"link_cores", float64(p.LinkCores)}, {"partner_cores", float64(p.PartnerCores)}, {"wish_cores", float64(p.WishCores)},
 		{"risk_spread", p.RiskSpread}, {"risk_age", p.RiskAge}, {"risk_failure", p.RiskFailure}, {"risk_unknown", p.RiskUnknown},
 	} {
 		if !(f.value >= 0) || math.IsInf(f.value, 0) {

@@ -78,6 +78,11 @@ type VMPolicy struct {
 	// AntiAffinity names VMs (id or name) that must never share a host with
 	// this VM. Two VMs that list the same "group:<label>" exclude each other.
 	AntiAffinity []string `json:"anti_affinity,omitempty"`
+	// Near and Apart are affinity and anti-affinity as wishes: broken ones cost.
+	Near  []string `json:"near,omitempty"`
+	Apart []string `json:"apart,omitempty"`
+	// Hosts says on which hosts the VM must, should, should not or must not run.
+	Hosts []HostRule `json:"hosts,omitempty"`
 	// Partners names VMs (id or name) with which this VM exchanges much traffic.
 	Partners []string `json:"partners,omitempty"`
 }
@@ -133,18 +138,21 @@ type VM struct {
 // Need is what a destination has to know of a VM to answer a probe, and what a
 // lease holds room for.
 type Need struct {
-	VM           VMID     `json:"vm"`
-	Name         string   `json:"name"`
-	From         HostID   `json:"from"`
-	Memory       MiB      `json:"memory_mib"`
-	CPU          Demand   `json:"cpu"`
-	Mem          *Demand  `json:"mem,omitempty"`
-	CPUModel     string   `json:"cpu_model,omitempty"`
-	Pools        []string `json:"pools,omitempty"`
-	Networks     []string `json:"networks,omitempty"`
-	Pin          string   `json:"pin,omitempty"`
-	AntiAffinity []string `json:"anti_affinity,omitempty"`
-	Partners     []string `json:"partners,omitempty"`
+	VM           VMID       `json:"vm"`
+	Name         string     `json:"name"`
+	From         HostID     `json:"from"`
+	Memory       MiB        `json:"memory_mib"`
+	CPU          Demand     `json:"cpu"`
+	Mem          *Demand    `json:"mem,omitempty"`
+	CPUModel     string     `json:"cpu_model,omitempty"`
+	Pools        []string   `json:"pools,omitempty"`
+	Networks     []string   `json:"networks,omitempty"`
+	Pin          string     `json:"pin,omitempty"`
+	AntiAffinity []string   `json:"anti_affinity,omitempty"`
+	Near         []string   `json:"near,omitempty"`
+	Apart        []string   `json:"apart,omitempty"`
+	Hosts        []HostRule `json:"hosts,omitempty"`
+	Partners     []string   `json:"partners,omitempty"`
 	// Drain asks for room up to HIGH instead of LOW: maintenance outranks balance.
 	Drain bool `json:"drain,omitempty"`
 	// Operator says that a person asked for the move: a pause does not hold it up.

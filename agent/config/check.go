@@ -254,6 +254,7 @@ func (k *checker) gain(p Planner) {
 	number(k, "planner.migration_cores", p.MigrationCores, 0, 64)
 	number(k, "planner.link_cores", p.LinkCores, 0, 64)
 	number(k, "planner.partner_cores", p.PartnerCores, 0, 64)
+	number(k, "planner.wish_cores", p.WishCores, 0, 64)
 	number(k, "planner.risk_spread", p.RiskSpread, 0, 10)
 	number(k, "planner.risk_age", p.RiskAge, 0, 10)
 	number(k, "planner.risk_failure", p.RiskFailure, 0, 10)
@@ -274,6 +275,14 @@ func (k *checker) pace(p Planner) {
 	k.duration("planner.max_digest_age", p.MaxDigestAge, time.Second, time.Hour)
 	k.duration("planner.max_offer_age", p.MaxOfferAge, time.Second, 5*time.Minute)
 	k.duration("planner.max_rtt", p.MaxRTT, 0, 10*time.Second)
+	if len(p.QuietHours) > 16 {
+		k.bad("planner.quiet_hours", fmt.Sprintf("%d times", len(p.QuietHours)), "give at most 16")
+	}
+	for i, text := range p.QuietHours {
+		if _, err := ParseQuiet(text); err != nil {
+			k.bad(fmt.Sprintf("planner.quiet_hours[%d]", i), err.Error(), "correct it")
+		}
+	}
 }
 
 // copying checks what is assumed of a migration and tolerated.

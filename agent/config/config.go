@@ -124,6 +124,8 @@ type Planner struct {
 	MaxOfferAge       Duration `toml:"max_offer_age"`       // an older offer is not used; 1s..5m. Default 10s
 	MaxRTT            Duration `toml:"max_rtt"`             // peers further away are not asked; 0s = any; at most 10s. Default 20ms
 
+	QuietHours []string `toml:"quiet_hours"` // times by the host's clock in which no move begins by itself, such as "22:00-06:00" or "mon-fri 08:00-18:00"; at most 16. Default none
+
 	Bandwidth     float64  `toml:"bandwidth_bytes_per_s"` // of a link on which nothing was learned yet; 1e5..1e12. Default 5e8
 	DirtyShare    float64  `toml:"dirty_share_per_s"`     // share of its memory that an unmeasured VM dirties each second; 0..1. Default 0.02
 	MaxDirtyRatio float64  `toml:"max_dirty_ratio"`       // dirty rate to bandwidth up to which a copy converges; 0.01..0.99. Default 0.8
@@ -135,6 +137,7 @@ type Planner struct {
 	MigrationCores float64 `toml:"migration_cores"` // cores that a copy burns at both ends; 0..64. Default 0.5
 	LinkCores      float64 `toml:"link_cores"`      // price in cores of a fully used link; 0..64. Default 0.2
 	PartnerCores   float64 `toml:"partner_cores"`   // price in cores of one latency class between traffic partners; 0..64. Default 0.02
+	WishCores      float64 `toml:"wish_cores"`      // price in cores of one broken wish (should, should not) about where a VM runs; 0..64. Default 0.05
 	RiskSpread     float64 `toml:"risk_spread"`     // weight of the forecast's spread; 0..10. Default 0.5
 	RiskAge        float64 `toml:"risk_age"`        // weight of the offer's age; 0..10. Default 0.5
 	RiskFailure    float64 `toml:"risk_failure"`    // weight of each failure of the same move; 0..10. Default 1

@@ -84,7 +84,7 @@ func defaultPlanner() Planner {
 		MaxDigestAge: Of(5 * time.Minute), MaxOfferAge: Of(10 * time.Second), MaxRTT: Of(20 * time.Millisecond),
 		Bandwidth: 5e8, DirtyShare: 0.02, MaxDirtyRatio: 0.8, MaxRounds: 30,
 		MaxCopyTime: Of(30 * time.Minute), BlackoutBase: Of(100 * time.Millisecond), MaxBlackout: Of(time.Second),
-		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02,
+		MigrationCores: 0.5, LinkCores: 0.2, PartnerCores: 0.02, WishCores: 0.05, QuietHours: []string{},
 		RiskSpread: 0.5, RiskAge: 0.5, RiskFailure: 1, RiskUnknown: 0.25,
 		ApprovalExpires: Of(15 * time.Minute), RejectionHolds: Of(time.Hour),
 		VerdictAfter: Of(10 * time.Minute), MaxConsidered: 16, MaxRefused: 32,

@@ -44,10 +44,58 @@ type momentXML struct {
 }
 
 type policyXML struct {
-	Mode         string   `xml:"mode,attr,omitempty"`
-	Pin          string   `xml:"pin,attr,omitempty"`
-	Affinity     []string `xml:"affinity"`
-	AntiAffinity []string `xml:"anti-affinity"`
+	Mode         string    `xml:"mode,attr,omitempty"`
+	Pin          string    `xml:"pin,attr,omitempty"`
+	Affinity     []wishXML `xml:"affinity"`
+	AntiAffinity []wishXML `xml:"anti-affinity"`
+	Hosts        []hostXML `xml:"host"`
+	Partners     []string  `xml:"partner"`
+}
+
+// wishXML is one VM of an affinity; no level is «must».
+type wishXML struct {
+	Level string `xml:"level,attr,omitempty"`
+	VM    string `xml:",chardata"`
+}
+
+// hostXML is one host of a rule; no rule is «must».
+type hostXML struct {
+	Rule string `xml:"rule,attr,omitempty"`
+	Host string `xml:",chardata"`
+}
+
+// The words of levels and rules.
+const (
+	levelMust      = "must"
+	levelShould    = "should"
+	levelMustNot   = "must-not"
+	levelShouldNot = "should-not"
+)
+
+// wishes writes those that must hold and those that should.
+func wishes(must, should []string) (out []wishXML) {
+	for _, vm := range must {
+		out = append(out, wishXML{VM: vm})
+	}
+	for _, vm := range should {
+		out = append(out, wishXML{Level: levelShould, VM: vm})
+	}
+	return out
+}
+
+// sorted reads what wishes wrote.
+func sorted(list []wishXML) (must, should []string, err error) {
+	for _, w := range list {
+		switch w.Level {
+		case "", levelMust:
+			must = append(must, w.VM)
+		case levelShould:
+			should = append(should, w.VM)
+		default:
+			return nil, nil, fmt.Errorf("%w: level %q: use must or should", ErrMetadata, w.Level)
+		}
+	}
+	return must, should, nil
 }
 
 // Encode returns the metadata as the XML element that libvirt stores. What would
@@ -71,13 +119,46 @@ func (m Metadata) Encode() (string, error) {
 func (m Metadata) equal(o Metadata) bool {
 	return m.Attempt == o.Attempt && m.Lease == o.Lease && m.From == o.From && m.To == o.To && m.LastFrom == o.LastFrom &&
 		m.MovedAt.Equal(o.MovedAt) && slices.EqualFunc(m.Moves, o.Moves, time.Time.Equal) &&
-		m.Mode == o.Mode && m.Pin == o.Pin && slices.Equal(m.Affinity, o.Affinity) && slices.Equal(m.AntiAffinity, o.AntiAffinity)
+		m.Mode == o.Mode && m.Pin == o.Pin && slices.Equal(m.Affinity, o.Affinity) && slices.Equal(m.AntiAffinity, o.AntiAffinity) &&
+		slices.Equal(m.Near, o.Near) && slices.Equal(m.Apart, o.Apart) && slices.Equal(m.Hosts, o.Hosts) && slices.Equal(m.Partners, o.Partners)
 }
 
 // clone shares nothing with m.
 func (m Metadata) clone() Metadata {
 	m.Moves, m.Affinity, m.AntiAffinity = slices.Clone(m.Moves), slices.Clone(m.Affinity), slices.Clone(m.AntiAffinity)
+	m.Near, m.Apart, m.Hosts, m.Partners = slices.Clone(m.Near), slices.Clone(m.Apart), slices.Clone(m.Hosts), slices.Clone(m.Partners)
 	return m
+}
+
+// policy writes the owner's rules; nil when there is none.
+func (m Metadata) policy() *policyXML {
+	p := policyXML{Mode: m.Mode, Pin: m.Pin, Affinity: wishes(m.Affinity, m.Near), AntiAffinity: wishes(m.AntiAffinity, m.Apart), Partners: m.Partners}
+	for _, h := range m.Hosts {
+		p.Hosts = append(p.Hosts, hostXML{Rule: h.Word, Host: h.Host})
+	}
+	if p.Mode+p.Pin == "" && len(p.Affinity)+len(p.AntiAffinity)+len(p.Hosts)+len(p.Partners) == 0 {
+		return nil
+	}
+	return &p
+}
+
+// setPolicy reads the owner's rules.
+func (m *Metadata) setPolicy(p *policyXML) (err error) {
+	m.Mode, m.Pin, m.Partners = p.Mode, p.Pin, p.Partners
+	if m.Affinity, m.Near, err = sorted(p.Affinity); err != nil {
+		return err
+	}
+	if m.AntiAffinity, m.Apart, err = sorted(p.AntiAffinity); err != nil {
+		return err
+	}
+	for _, h := range p.Hosts {
+		word := h.Rule
+		if word == "" {
+			word = levelMust
+		}
+		m.Hosts = append(m.Hosts, HostRule{Host: h.Host, Word: word})
+	}
+	return nil
 }
 
 func (m Metadata) encode() (string, error) {
@@ -91,9 +172,7 @@ func (m Metadata) encode() (string, error) {
 	for _, at := range m.Moves {
 		x.Past = append(x.Past, momentXML{at.UTC().Format(time.RFC3339Nano)})
 	}
-	if m.Mode != "" || m.Pin != "" || len(m.Affinity) > 0 || len(m.AntiAffinity) > 0 {
-		x.Policy = &policyXML{m.Mode, m.Pin, m.Affinity, m.AntiAffinity}
-	}
+	x.Policy = m.policy()
 	b, err := xml.Marshal(x)
 	if err != nil {
 		return "", fmt.Errorf("encode metadata: %w", err)
@@ -136,7 +215,9 @@ func DecodeMetadata(text string) (Metadata, error) {
 		m.Moves = append(m.Moves, at)
 	}
 	if p := x.Policy; p != nil {
-		m.Mode, m.Pin, m.Affinity, m.AntiAffinity = p.Mode, p.Pin, p.Affinity, p.AntiAffinity
+		if err := m.setPolicy(p); err != nil {
+			return Metadata{}, err
+		}
 	}
 	return m, m.check()
 }
@@ -158,8 +239,15 @@ func (m Metadata) check() error {
 	default:
 		return fmt.Errorf("%w: mode %q: use advise, approve or auto", ErrMetadata, m.Mode)
 	}
-	if len(m.Affinity) > maxListed || len(m.AntiAffinity) > maxListed {
-		return fmt.Errorf("%w: more than %d affinities", ErrMetadata, maxListed)
+	for _, h := range m.Hosts {
+		switch h.Word {
+		case levelMust, levelShould, levelShouldNot, levelMustNot:
+		default:
+			return fmt.Errorf("%w: rule %q for host %q: use must, should, should-not or must-not", ErrMetadata, h.Word, h.Host)
+		}
+	}
+	if max(len(m.Affinity), len(m.AntiAffinity), len(m.Near), len(m.Apart), len(m.Hosts), len(m.Partners)) > maxListed {
+		return fmt.Errorf("%w: more than %d affinities, hosts or partners", ErrMetadata, maxListed)
 	}
 	return nil
 }

@@ -78,11 +78,17 @@ type Metadata struct {
 	Pin          string
 	Affinity     []string
 	AntiAffinity []string
+	Near, Apart  []string // affinity and anti-affinity that should hold, and need not
+	Hosts        []HostRule
+	Partners     []string // VMs with much common traffic
 }
 
 // Withdrawn reports whether the last attempt's permission to migrate was taken
 // back: a migration that carries this stamp must not come in, however late.
 func (m Metadata) Withdrawn() bool { return m.Attempt > 0 && m.Lease == "" && m.To == "" }
+
+// HostRule says whether a VM must, should, should-not or must-not run on a host.
+type HostRule struct{ Host, Word string }
 
 // MemoryStats is a guest's own word on its memory, from the balloon.
 type MemoryStats struct {
