@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"headroom/agent/handover"
@@ -47,7 +48,7 @@ func (l *loop) round(ctx context.Context) {
 	d, state := planner.Decide(now, host, l.a.peers(), l.state, l.a.policy, l.rng)
 	l.state = state
 	if len(d.Candidates) == 0 {
-		l.a.book.add(d)
+		l.note(d, now)
 		return
 	}
 	l.busy = true
@@ -146,10 +147,10 @@ func (l *loop) proposed(p proposal) {
 	l.busy = false
 	now := time.Now()
 	if p.err != nil {
-		p.decision.Reason += "; the move did not start: " + p.err.Error()
+		p.decision.Reason += notStarted + p.err.Error()
 		p.decision.Action = planner.ActionStuck
 	}
-	if fresh := l.a.book.add(p.decision); fresh && p.decision.Action == planner.ActionApprove {
+	if fresh := l.note(p.decision, now); fresh && p.decision.Action == planner.ActionApprove {
 		l.a.event("approval-wanted", l.a.o.Name, string(p.decision.VM), fmt.Sprintf("decision %s: %s to %s %s",
 			shortID(p.decision.ID), p.decision.VMName, l.a.hostName(p.decision.To), p.decision.Reason))
 	}
@@ -157,12 +158,25 @@ func (l *loop) proposed(p proposal) {
 		l.state = l.state.NoteRefused(now, p.decision.VM, p.refused, l.a.policy)
 	}
 	if p.started {
+		// A stay cannot be judged any more once something moved.
+		l.judge = slices.DeleteFunc(l.judge, func(v verdictDue) bool { return v.decision.Action != planner.ActionMove })
 		if err := l.a.standing.used(p.decision.VM); err != nil {
 			l.a.log.Warn("an approval is not taken back, and may serve once more", "vm", p.decision.VMName, "err", err)
 		}
 		l.expectVerdict(p.decision, now)
 		l.a.event("decision", l.a.o.Name, string(p.decision.VM), "move "+p.decision.VMName+" to "+l.a.hostName(p.decision.To)+": "+p.decision.Reason)
 	}
+}
+
+// note records a decision; one to stay that is another one than before is judged
+// later, as a move is.
+func (l *loop) note(d planner.Decision, now time.Time) (fresh bool) {
+	fresh = l.a.book.add(d)
+	if fresh && d.Action != planner.ActionMove && judgeable(&d) && len(l.judge) < maxDue/2 {
+		d.To = "" // what was only wished is judged as a stay
+		l.expectVerdict(d, now)
+	}
+	return fresh
 }
 
 // publish gossips the host's free slots.

@@ -6,11 +6,11 @@ import (
 	"headroom/planner"
 )
 
-// maxDue bounds the moves that wait for their verdict.
+// maxDue bounds the decisions that wait for their verdict.
 const maxDue = 64
 
-// verdictDue is a move whose outcome is judged later: did the wait fall as
-// predicted?
+// verdictDue is a decision whose outcome is judged later: did the wait fall as
+// predicted, or stay as low as it was predicted to stay?
 type verdictDue struct {
 	decision planner.Decision
 	due      time.Time
@@ -29,7 +29,7 @@ func (l *loop) expectVerdict(d planner.Decision, now time.Time) {
 	}
 }
 
-// judgeDue judges the moves whose time has come. What the destination's VMs wait
+// judgeDue judges the decisions whose time has come. What the destination's VMs wait
 // for is not known here: the verdict is about the source, and says so by leaving
 // the destination's figures at zero.
 func (l *loop) judgeDue(now time.Time) {

@@ -27,13 +27,14 @@ type view struct {
 	vms     []api.VM
 	byVM    map[string]api.VMForecast
 	names   map[string]string // VM id -> name, and name -> id
+	state   planner.State     // what the planner remembers
 	wait    float64
 	strays  []api.Orphan // stopped VMs under a stamp; the desk may know of them
 }
 
 // show publishes what the loop sees now.
 func (l *loop) show() {
-	v := &view{at: time.Now(), byVM: map[string]api.VMForecast{}, names: map[string]string{}, wait: l.wait}
+	v := &view{at: time.Now(), byVM: map[string]api.VMForecast{}, names: map[string]string{}, wait: l.wait, state: l.state}
 	v.host = l.host()
 	v.missing = v.host.Missing
 	for _, m := range l.vms {

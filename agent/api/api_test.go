@@ -117,6 +117,17 @@ func (f *fake) Answer(id string, approve bool) (AnswerReply, error) {
 	return AnswerReply{Decision: id, Approved: approve}, nil
 }
 
+func (f *fake) Plan(context.Context) (Plan, error) {
+	return Plan{Decision: Decision{Considered: []Considered{}}, Text: []string{"stay"}, Learned: Learned{Links: []LearnedLink{{Peer: "beta"}}}}, nil
+}
+func (f *fake) Explain(what string) (Explanation, error) {
+	if what == "nosuch" {
+		return Explanation{}, fmt.Errorf("%q: %w", what, ErrNotFound)
+	}
+	return Explanation{VM: what, Decision: Decision{Considered: []Considered{}}, Text: []string{"because"}, Learned: Learned{Links: []LearnedLink{}},
+		Deciding: &Deciding{By: "gain", Factor: ptr(2.1)}, Verdict: &Verdict{Finding: "better"}, VerdictDue: ptr(time.Unix(5, 0).UTC())}, nil
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // serve runs a server on a socket and returns a client and the raw HTTP client.
@@ -154,8 +165,8 @@ func TestServerMatchesOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ := serve(t, &fake{})
-	fill := strings.NewReplacer("{vm}", "web", "{id}", "d1")
-	missing := strings.NewReplacer("{vm}", "nosuch", "{id}", "nosuch")
+	fill := strings.NewReplacer("{vm}", "web", "{id}", "d1", "{what}", "web")
+	missing := strings.NewReplacer("{vm}", "nosuch", "{id}", "nosuch", "{what}", "nosuch")
 	for path, item := range doc.Paths.Map() {
 		if item.Get == nil || strings.HasSuffix(path, "/events") || strings.HasSuffix(path, "/metrics") {
 			continue
@@ -233,7 +244,7 @@ func TestSchemasMatchTypes(t *testing.T) {
 		VM{}, VMBlockIO{}, VMWaitTail{}, VMExits{}, Forecast{}, ForecasterMember{}, VMForecast{}, History{}, HistoryPoint{},
 		Slot{}, Member{}, Offer{}, CostTerm{}, Considered{}, Decision{}, Migration{}, Event{}, MigrateRequest{},
 		MigrateReply{}, IncomingRequest{}, IncomingReply{}, Orphan{}, OverrideRequest{}, OverrideReply{}, Drain{}, DrainRequest{}, Pause{},
-		PauseRequest{}, AnswerReply{}, ErrorReply{}}
+		PauseRequest{}, AnswerReply{}, Plan{}, Explanation{}, Deciding{}, Verdict{}, Learned{}, LearnedLink{}, ErrorReply{}}
 	if len(types) != len(doc.Components.Schemas) {
 		t.Errorf("%d types, %d schemas", len(types), len(doc.Components.Schemas))
 	}

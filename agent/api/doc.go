@@ -4,8 +4,8 @@
 // The package holds the wire types, the server and the client of one version
 // of the interface (v1). openapi.yaml describes the same thing for other
 // languages; a test holds the running server against it, so neither can drift
-// alone. Reads are answered from what the Source already knows: no handler
-// waits for libvirt, the kernel or a peer, which is why `headroom status`
+// alone. Reads are answered from what the Source already knows: no handler but
+// that of the trial round waits for libvirt, the kernel or a peer, which is why `headroom status`
 // answers while a migration runs and while libvirtd is down.
 //
 // The socket is the boundary of trust: whoever can open it may ask for a

@@ -84,6 +84,10 @@ type Source interface {
 	SetPause(on bool, reason string, lasts time.Duration) (Pause, error)
 	// Answer approves or rejects the decision of that id, if it waits for it.
 	Answer(id string, approve bool) (AnswerReply, error)
+	// Plan makes a round on trial. Unlike the other reads it asks peers.
+	Plan(ctx context.Context) (Plan, error)
+	// Explain tells why a VM (name or UUID) stays or moved, or why a decision was made.
+	Explain(what string) (Explanation, error)
 }
 
 // Server answers on the local socket.
@@ -139,6 +143,7 @@ func (s *Server) Handler() http.Handler {
 	get("/decisions/{id}", func(r *http.Request) (any, error) { return s.source.Decision(r.PathValue("id")) })
 	get("/migrations", queried(s.source.Migrations))
 	get("/orphans", func(*http.Request) (any, error) { return list(s.source.Orphans()), nil })
+	s.explain(get)
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/migrate", s.migrate)
 	mux.HandleFunc("POST /"+Version+"/vms/{vm}/override", s.override)
 	mux.HandleFunc("POST /"+Version+"/incoming", s.incoming)

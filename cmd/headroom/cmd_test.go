@@ -44,6 +44,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"pause", "--for", "soon"}, exitUsage, "soon"},
 		{[]string{"resume"}, exitNoAgent, "systemctl start headroom"},
 		{[]string{"approve"}, exitUsage, "approve ID"},
+		{[]string{"explain"}, exitUsage, "explain VM|DECISION"},
+		{[]string{"plan"}, exitNoAgent, "systemctl start headroom"},
 		{[]string{"reject", "1", "2"}, exitUsage, "reject ID"},
 		{[]string{"config", "check", "/no/such/file"}, exitFailed, "/no/such/file"},
 		{[]string{"cert", "host", "--dir", "/no/such/dir", "--id", "x"}, exitFailed, "headroom cert ca"},
@@ -65,7 +67,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "orphans", "completion", "approve", "reject", "drain", "undrain", "pause", "resume"} {
+	for _, name := range []string{"status", "vms", "forecast", "backtest", "slots", "members", "offers", "decisions", "migrations", "events", "migrate", "simulate", "doctor", "agent", "config", "cert", "hook", "orphans", "completion", "approve", "reject", "drain", "undrain", "pause", "resume", "plan", "explain"} {
 		if !strings.Contains(out, "\n  "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}
@@ -128,6 +130,31 @@ db    paused   1     512   -     -       -     -     -       advise  paused  not
 	for _, part := range []string{now.Local().Format("15:04:05"), "42", "stuck", "web", " 4 ", "no peer is feasible"} {
 		if !strings.Contains(got, part) {
 			t.Errorf("decisions lack %q:\n%s", part, got)
+		}
+	}
+}
+
+func TestOrdersOnOneLine(t *testing.T) {
+	until := time.Now().Add(time.Minute)
+	for want, got := range map[string]string{
+		"moves may begin": pauseLine(api.Pause{Hosts: 3, Aware: 3}),
+		"paused on hv1 (switch) until " + until.Local().Format("15:04:05") + "; 2 of 3 hosts know": pauseLine(api.Pause{Paused: true, Version: 1, Host: "hv1", Reason: "switch", Until: &until, Hosts: 3, Aware: 2}),
+		"moves may begin, on the word of hv2; 3 of 3 hosts know":                                   pauseLine(api.Pause{Version: 2, Host: "hv2", Hosts: 3, Aware: 3}),
+		"held: paused: gossip tells of it":                                                         pauseLine(api.Pause{Held: "paused: gossip tells of it"}),
+		"2 VMs here, 1 of them leaving, 1 still arriving; web: pinned":                             drainLine(api.Drain{VMs: 2, Outgoing: 1, Arriving: 1, Note: "web: pinned"}),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if (api.Drain{Draining: true, Arriving: 1}).Done() || !(api.Drain{Draining: true}).Done() {
+		t.Error("a drain is done when nothing is here or on its way here")
+	}
+	got := learnedLine(api.Learned{Migrations: 4, CopyFactor: 1.5, BlackoutFactor: 0.8, Moves: 5, Failed: 1,
+		Links: []api.LearnedLink{{Peer: "a", MiBPerS: 100}, {Peer: "b"}, {Peer: "c"}, {Peer: "d"}, {Peer: "e"}}})
+	for _, part := range []string{"by 1.50", "by 0.80", "a takes 100 MiB/s", "2 more peers", "1 of 5 moves failed"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("%q lacks %q", got, part)
 		}
 	}
 }

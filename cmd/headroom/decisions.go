@@ -81,8 +81,13 @@ func decisionTable(w *tabwriter.Writer, d api.Decision) {
 		return
 	}
 	row(w)
+	consideredTable(w, d.Considered)
+}
+
+// consideredTable lists the VMs and hosts that a decision looked at.
+func consideredTable(w *tabwriter.Writer, list []api.Considered) {
 	row(w, "VM", "HOST", "CHOSEN", "GAIN", "COST", "REASON")
-	for _, o := range d.Considered {
+	for _, o := range list {
 		row(w, dash(o.VM), dash(o.Host), yesNo(o.Chosen), opt(o.GainCS, "%.3f"), opt(o.CostCS, "%.3f"), o.Reason)
 		for _, t := range o.Terms {
 			row(w, "", "", "", "", fmt.Sprintf("%.3f", t.CoreSeconds), t.Name+" "+t.Detail)

@@ -96,7 +96,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	}
 	add("ask", (&statusCmd{env: e}).command(), (&vmsCmd{env: e}).command(), (&forecastCmd{env: e}).command(), (&backtestCmd{env: e}).command(),
 		(&slotsCmd{env: e}).command(), (&membersCmd{env: e}).command(), (&offersCmd{env: e}).command(),
-		(&decisionsCmd{env: e}).command(), (&migrationsCmd{env: e}).command(), (&eventsCmd{env: e}).command())
+		(&decisionsCmd{env: e}).command(), (&planCmd{env: e}).command(), (&explainCmd{env: e}).command(), (&migrationsCmd{env: e}).command(), (&eventsCmd{env: e}).command())
 	add("act", (&migrateCmd{env: e}).command(), (&answerCmd{env: e, approve: true}).command(), (&answerCmd{env: e}).command(),
 		(&drainCmd{env: e}).command(), (&undrainCmd{env: e}).command(), (&pauseCmd{env: e}).command(), (&resumeCmd{env: e}).command(),
 		(&orphansCmd{env: e}).command())

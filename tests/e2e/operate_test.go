@@ -14,6 +14,7 @@ import (
 
 	"headroom/agent/api"
 	"headroom/mesh"
+	"headroom/tests/cluster"
 	"headroom/tests/lab"
 )
 
@@ -281,7 +282,8 @@ func TestEveryCommandAnswers(t *testing.T) {
 	waitReady(t, n.Client)
 	conf := filepath.Join(n.Dir(), "headroom.toml")
 	for _, args := range [][]string{
-		{"status"}, {"vms"}, {"forecast", "app"}, {"slots"}, {"members"}, {"offers"}, {"decisions"}, {"migrations"},
+		{"status"}, {"vms"}, {"forecast", "app"}, {"slots"}, {"members"}, {"offers"}, {"decisions"}, {"migrations"}, {"plan"}, {"explain", "app"},
+		{"drain", "--reason", "test"}, {"undrain"}, {"pause", "--for", "1h", "--wait"}, {"resume", "--wait"},
 		{"doctor", "--config", conf},
 	} {
 		table, err := n.Headroom(t.Context(), args...)
@@ -298,6 +300,11 @@ func TestEveryCommandAnswers(t *testing.T) {
 	}
 	if _, err := n.Headroom(t.Context(), "forecast", "nobody"); exitCode(err) != 4 {
 		t.Errorf("forecast of an unknown VM: %v, want exit code 4", err)
+	}
+	for args, code := range map[[2]string]int{{"explain", "nobody"}: 4, {"approve", "nothing"}: 4, {"reject", latestDecision(t, n)}: 5} {
+		if _, err := n.Headroom(t.Context(), args[0], args[1]); exitCode(err) != code {
+			t.Errorf("%v: %v, want exit code %d", args, err, code)
+		}
 	}
 	event := make(chan string, 1)
 	go func() {
@@ -320,6 +327,16 @@ func TestEveryCommandAnswers(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// latestDecision is the id of a decision that does not wait for approval.
+func latestDecision(t *testing.T, n *cluster.Node) string {
+	t.Helper()
+	list, err := n.Client.Decisions(t.Context(), api.Query{Limit: 1})
+	if err != nil || len(list) == 0 {
+		t.Fatalf("decisions: %v, %v", list, err)
+	}
+	return list[0].ID
 }
 
 func exitCode(err error) int {

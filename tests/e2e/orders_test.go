@@ -16,9 +16,13 @@ import (
 // miss the order and another one lose its memory, resumes, rejects one move and
 // approves another, and drains the host over a restart.
 func TestOperatorsOrders(t *testing.T) {
-	c := need(t, "approve", map[string]string{"planner.rejection_holds": `"10s"`})
+	// With a reserve the host is overloaded on paper alone: nobody waits, and what the
+	// VMs want stays known while the test takes its time.
+	c := need(t, "approve", map[string]string{"planner.rejection_holds": `"10s"`, "forecast.warmup": "10", "planner.reserve_cores": "0.40"})
 	busy, other, late := c.Nodes[0], c.Nodes[1], c.Nodes[2]
-	create(t, c, 0, lab.VMOptions{Name: "web", Demand: "constant:0.50"}, lab.VMOptions{Name: "db", Demand: "constant:0.40"})
+	create(t, c, 0,
+		lab.VMOptions{Name: "db", Demand: "constant:0.22"},
+		lab.VMOptions{Name: "web", Demand: "constant:0.20"})
 	if err := late.Kill(); err != nil {
 		t.Fatal(err)
 	}
