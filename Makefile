@@ -11,7 +11,7 @@ BIN   := bin/headroom
 export GOFLAGS := -tags=$(TAGS)
 
 .PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
-        lab-up lab-down fuzz bench-sampler bench-planner bench-faults clean install
+        lab-up lab-down fuzz bench-sampler bench-planner bench-faults bench-predict clean install
 
 all: build
 
@@ -101,3 +101,8 @@ clean:
 TRACES ?= $(HEADROOM_TRACES)
 bench-planner: ## policies on recorded traces (TRACES=DIR), CloudSim, hbal; ends with a JSON line
 	@$(GO) run ./tests/bench/planner -traces "$(TRACES)"
+
+DATA ?= $(HEADROOM_TRACES)
+bench-predict: ## forecasts beside R's forecast package on recorded traces (DATA=DIR, ARGS=-full); ends with a JSON line
+	@.ci/deps bench-predict
+	@$(GO) run ./tests/bench/predict -doc docs/FORECAST.md $(if $(DATA),-data $(DATA)) $(ARGS)

@@ -17,8 +17,12 @@ type order struct {
 	constant bool
 }
 
+// free is the number of parameters that a search looks for.
+func (o order) free() int { return o.p + o.q }
+
+// params counts the constant as well.
 func (o order) params() int {
-	n := o.p + o.q
+	n := o.free()
 	if o.constant {
 		n++
 	}
@@ -228,25 +232,112 @@ func (k *filter) advance(v *[stateMost]float64) {
 
 // trend is what the constant adds to the value at time t.
 func (m *arima) trend(t int) float64 {
-	if m.d == 0 {
-		return m.constant
+	return m.constant * m.regressor(t)
+}
+
+// conditional is the Gaussian log-likelihood given the first p values and no
+// innovations before them (Box and Jenkins' conditional sum of squares), of
+// values w that are differenced already; a missing value is its own forecast.
+// It sets sigma2, loglik, aicc and the constant as profile does, at a tenth of
+// its cost.
+func (m *arima) conditional(w []float64) {
+	var z, e, one, u [arimaMost]float64 // newest first: values, innovations, and those of a constant 1
+	var sums normal
+	n := 0
+	for t, v := range w {
+		var expected, expectedOne float64
+		for i := range m.p {
+			expected += m.phi[i] * z[i]
+			expectedOne += m.phi[i] * one[i]
+		}
+		for i := range m.q {
+			expected += m.theta[i] * e[i]
+			expectedOne += m.theta[i] * u[i]
+		}
+		v -= m.constant
+		innovation, unit, r := v-expected, 1-expectedOne, 1.0
+		switch {
+		case v != v:
+			v, r, innovation, unit = expected, expectedOne, 0, 0
+		case t < m.p:
+			innovation, unit = 0, 0
+		default:
+			sums.add(innovation, unit, 1)
+			n++
+		}
+		z[2], z[1], z[0] = z[1], z[0], v
+		e[2], e[1], e[0] = e[1], e[0], innovation
+		one[2], one[1], one[0] = one[1], one[0], r
+		u[2], u[1], u[0] = u[1], u[0], unit
 	}
-	return m.constant * float64(t)
+	m.loglik, m.aicc = -limit, limit
+	squares, more := sums.solve(m.order.constant)
+	if n == 0 || !(squares <= math.MaxFloat64) {
+		return
+	}
+	m.constant += more
+	m.sigma2 = max(squares/float64(n), 1/(limit*limit))
+	all := float64(n + m.p)
+	m.loglik = -0.5 * all * (math.Log(2*math.Pi*m.sigma2) + 1)
+	m.inform(all)
+}
+
+// normal holds the sums of the normal equation of one regressor, the constant.
+type normal struct{ ee, eu, uu float64 }
+
+// add takes an innovation of the values, the same of the regressor, and the
+// variance that both have.
+func (s *normal) add(e, u, f float64) {
+	s.ee += e * e / f
+	s.eu += e * u / f
+	s.uu += u * u / f
+}
+
+// solve returns the sum of squares at the best constant, and that constant.
+func (s *normal) solve(constant bool) (squares, best float64) {
+	if !constant || !(s.uu > 0) {
+		return s.ee, 0
+	}
+	best = s.eu / s.uu
+	return max(0, s.ee-best*s.eu), best
+}
+
+// inform sets aicc of a log-likelihood of n values.
+func (m *arima) inform(n float64) {
+	params := float64(m.params() + 1)
+	if left := n - params - 1; left > 0 {
+		m.aicc = -2*m.loglik + 2*params*n/left
+	}
 }
 
 // likelihood filters x, whose first value has time 1, and sets sigma2, loglik
 // and aicc. It returns the filter, ready for the next value.
-func (m *arima) likelihood(x []float64) filter {
+func (m *arima) likelihood(x []float64) filter { return m.run(x, false) }
+
+// profile is likelihood at the constant that makes it largest: generalised least
+// squares of the values on 1, or on the time, through the same filter (Harvey
+// 1989, section 3.4). The constant it starts from is only a centre. A search
+// need not look for the constant then.
+func (m *arima) profile(x []float64) filter { return m.run(x, m.order.constant) }
+
+func (m *arima) run(x []float64, solve bool) filter {
 	k := newFilter(m)
-	var squares, logs float64
+	var sums normal
+	var beside [stateMost]float64 // the regressor's state
+	var logs float64
 	n, det := 0, 1.0
 	for t, v := range x {
-		e, f := k.observe(v - m.trend(t+1))
+		v -= m.trend(t + 1)
+		var u float64
+		if solve {
+			u = k.beside(&beside, m.regressor(t+1), v != v)
+		}
+		e, f := k.observe(v)
 		if math.IsNaN(e) || f >= diffuseCut {
 			continue
 		}
 		n++
-		squares += e * e / f
+		sums.add(e, u, f)
 		if det *= f; det > 1e100 || det < 1e-100 { // one logarithm for many factors
 			logs += math.Log(det)
 			det = 1
@@ -257,11 +348,37 @@ func (m *arima) likelihood(x []float64) filter {
 	if n == 0 {
 		return k
 	}
+	squares, more := sums.solve(solve)
+	m.constant += more
+	for i := range k.n {
+		k.a[i] -= more * beside[i]
+	}
 	m.sigma2 = max(squares/float64(n), 1/(limit*limit)) // a constant has no innovations
 	m.loglik = -0.5 * (float64(n)*(math.Log(2*math.Pi*m.sigma2)+1) + logs)
-	params := float64(m.params() + 1)
-	if left := float64(n) - params - 1; left > 0 {
-		m.aicc = -2*m.loglik + 2*params*float64(n)/left
-	}
+	m.inform(float64(n))
 	return k
+}
+
+// regressor is what one unit of the constant adds to the value at time t.
+func (m *arima) regressor(t int) float64 {
+	if m.d == 0 {
+		return 1
+	}
+	return float64(t)
+}
+
+// beside moves the state of another series, whose next value is y, through the
+// gains of k before k's own next value is observed; it returns the innovation.
+func (k *filter) beside(a *[stateMost]float64, y float64, missing bool) float64 {
+	own := k.a
+	k.a = *a
+	u := y - k.predict()
+	if !missing && k.f > 0 {
+		for i := range k.n {
+			k.a[i] += k.gain[i] * u / k.f
+		}
+	}
+	k.advance(&k.a)
+	*a, k.a = k.a, own
+	return u
 }

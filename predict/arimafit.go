@@ -12,12 +12,14 @@ import (
 // autocorrelations, which keeps every model stationary and invertible.
 type search struct {
 	best  arima
-	x     [2*arimaMost + 1]float64
-	step  [2*arimaMost + 1]float64
+	mean  float64 // centre of the constant, which profile works out
+	x     vector
+	step  vector
 	axis  int
 	sign  float64
 	moved bool // at the present axis
 	evals int
+	rough bool // conditional sums of squares of the differences, not the likelihood
 }
 
 const (
@@ -27,17 +29,13 @@ const (
 	searchEvals = 400  // most evaluations of one model
 )
 
-func newSearch(o order, mean, sd float64) search {
+func newSearch(o order, mean float64) search {
 	s := search{best: arima{order: o, loglik: -limit, aicc: limit}, sign: 1}
-	for i := range o.params() {
+	for i := range o.free() {
 		s.step[i] = searchStep
 	}
 	if o.constant {
-		last := o.params() - 1
-		s.step[last] = max(sd, 1e-9*math.Abs(mean)) / 2
-		if o.d == 0 {
-			s.x[last] = mean
-		}
+		s.mean = mean
 	}
 	return s
 }
@@ -49,9 +47,7 @@ func (s *search) model() arima {
 	for i := range o.q {
 		m.theta[i] = -m.theta[i]
 	}
-	if o.constant {
-		m.constant = s.x[o.p+o.q]
-	}
+	m.constant = s.mean
 	return m
 }
 
@@ -71,21 +67,17 @@ func fromPartial(x []float64) (phi [arimaMost]float64) {
 
 // next makes one evaluation and says whether the search is over.
 func (s *search) next(x []float64) (done bool) {
-	n := s.best.params()
+	n := s.best.free()
 	if s.evals++; s.evals == 1 {
-		m := s.model()
-		m.likelihood(x)
-		s.best = m
+		s.best = s.model()
+		s.evaluate(&s.best, x)
 		return n == 0
 	}
 	i := s.axis
 	was := s.x[i]
-	s.x[i] += s.sign * s.step[i]
-	if i < s.best.p+s.best.q {
-		s.x[i] = min(max(s.x[i], -searchBound), searchBound)
-	}
+	s.x[i] = min(max(s.x[i]+s.sign*s.step[i], -searchBound), searchBound)
 	m := s.model()
-	m.likelihood(x)
+	s.evaluate(&m, x)
 	if m.loglik > s.best.loglik {
 		s.best = m
 		s.step[i] *= 1.6
@@ -103,54 +95,66 @@ func (s *search) next(x []float64) (done bool) {
 		s.step[i] *= 0.25
 	}
 	// A step that is not worth trying now may be when other axes have moved.
-	s.step[i] = max(s.step[i], s.enough(i)/2)
+	s.step[i] = max(s.step[i], s.enough()/2)
 	s.axis, s.sign, s.moved = (i+1)%n, 1, false
 	return s.evals > searchEvals || s.axis == 0 && s.small()
 }
 
+func (s *search) evaluate(m *arima, x []float64) {
+	if s.rough {
+		m.conditional(x)
+		return
+	}
+	m.profile(x)
+}
+
 // small says whether all steps are too small to matter.
 func (s *search) small() bool {
-	for i := range s.best.params() {
-		if s.step[i] > s.enough(i) {
+	for _, step := range s.step[:s.best.free()] {
+		if step > s.enough() {
 			return false
 		}
 	}
 	return true
 }
 
-// enough is the step that is small enough at axis i; the constant's is measured
-// in standard deviations.
-func (s *search) enough(i int) float64 {
-	if i < s.best.p+s.best.q {
-		return searchDone
+// enough is the step that is small enough.
+func (s *search) enough() float64 {
+	if s.rough {
+		return 10 * searchDone
 	}
-	return 0.01 * math.Sqrt(s.best.sigma2)
+	return searchDone
 }
 
 // selection is the stepwise search of Hyndman and Khandakar (2008) for an
 // order: d by the KPSS test, then from four models on to neighbours as long as
-// AICc falls. It can be interrupted after any evaluation.
+// AICc falls. Of a series longer than roughAbove it compares models by their
+// conditional sums of squares, as auto.arima does, and fits the chosen one by
+// exact likelihood. It can be interrupted after any evaluation.
 type selection struct {
-	x        []float64
-	d        int
-	mean, sd float64
-	tried    []order
-	queue    []order
-	best     arima
-	now      search
-	busy     bool
+	x     []float64
+	diff  []float64 // x differenced d times
+	rough bool
+	final bool   // the chosen model is being fitted exactly
+	start vector // parameters of best
+	d     int
+	mean  float64 // of the differences
+	tried []order
+	queue []order
+	best  arima
+	now   search
+	busy  bool
 }
 
-const selectionMost = 40 // models tried at most
+const (
+	selectionMost = 40  // models tried at most
+	roughAbove    = 150 // samples
+)
 
 func newSelection(x []float64) *selection {
-	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}}
-	diff := slices.Clone(x)
-	for range s.d {
-		diff = difference(diff)
-	}
-	gamma, mean, _ := autocovariance(diff, 0)
-	s.mean, s.sd = mean, math.Sqrt(gamma[0])
+	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}, rough: len(x) > roughAbove}
+	s.difference()
+	_, s.mean, _ = autocovariance(s.diff, 0)
 	c := s.d <= 1
 	s.queue = []order{{2, s.d, 2, c}, {0, s.d, 0, c}, {1, s.d, 0, c}, {0, s.d, 1, c}}
 	if c {
@@ -165,23 +169,56 @@ func (s *selection) work(evals int) (done bool) {
 		if !s.busy && !s.take() {
 			return true
 		}
-		if !s.now.next(s.x) {
+		if !s.now.next(s.data()) {
 			continue
 		}
 		s.busy = false
 		if s.now.best.aicc < s.best.aicc && s.now.best.sound() {
-			s.best = s.now.best
+			s.best, s.start = s.now.best, s.now.x
 			// The first neighbours of the start are looked at when all four
 			// starting models are known.
 			if len(s.tried) > 5 {
 				s.queue = nil
 			}
 		}
-		if len(s.queue) == 0 {
+		if len(s.queue) == 0 && !s.final {
 			s.queue = s.best.neighbours()
 		}
 	}
 	return false
+}
+
+// difference sets diff from x and d.
+func (s *selection) difference() {
+	s.diff = s.x
+	for range s.d {
+		s.diff = difference(s.diff)
+	}
+}
+
+// data is what the present search looks at.
+func (s *selection) data() []float64 {
+	if s.now.rough {
+		return s.diff
+	}
+	return s.x
+}
+
+// finish starts the exact fit of the model chosen; false when there is none to
+// do. The parameters found so far stand if the fit ends nearly not stationary.
+func (s *selection) finish() bool {
+	if !s.rough || s.final || s.best.aicc >= limit {
+		return false
+	}
+	s.final, s.busy = true, true
+	s.now = newSearch(s.best.order, s.mean)
+	s.now.x = s.start
+	for i := range s.best.free() {
+		s.now.step[i] = searchStep / 4
+	}
+	s.best = s.now.model()
+	s.best.profile(s.x)
+	return true
 }
 
 // take starts the next model that was not tried yet.
@@ -193,10 +230,11 @@ func (s *selection) take() bool {
 			continue
 		}
 		s.tried = append(s.tried, o)
-		s.now, s.busy = newSearch(o, s.mean, s.sd), true
+		s.now, s.busy = newSearch(o, s.mean), true
+		s.now.rough = s.rough
 		return true
 	}
-	return false
+	return s.finish()
 }
 
 // neighbours in the order in which Hyndman and Khandakar look at them.

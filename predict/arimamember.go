@@ -16,6 +16,7 @@ type arimaMember struct {
 	filter filter
 	time   int // of the next value, for the drift
 	since  int // samples since the model was found
+	seen   int // samples when it was
 	search *selection
 	scale  []float64
 }
@@ -23,7 +24,7 @@ type arimaMember struct {
 const (
 	arimaWindow = 256  // samples that a fit looks back on
 	arimaStart  = 64   // samples before the first fit
-	arimaAgain  = 4096 // samples until the next fit
+	arimaAgain  = 2048 // samples between fits at most; at first as many as were seen
 )
 
 func newARIMA(c Config, s *series, lags []lag) *arimaMember {
@@ -40,7 +41,7 @@ func (m *arimaMember) Observe(x float64) {
 		m.time++
 		m.since++
 	}
-	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= arimaAgain) {
+	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= min(arimaAgain, m.seen)) {
 		m.search = newSelection(m.s.past(arimaWindow))
 	}
 	if m.search != nil && m.search.work(m.evals) {
@@ -53,13 +54,14 @@ func (m *arimaMember) Observe(x float64) {
 
 // adopt runs the model found over the present window, and goes on from there.
 func (m *arimaMember) adopt(found arima) {
-	m.since = 0
+	m.since, m.seen = 0, int(m.s.t)
 	if found.aicc >= limit {
 		m.fitted = false
 		return
 	}
 	x := m.s.past(arimaWindow)
 	m.model, m.fitted = found, true
+	m.restart()
 	m.filter = m.model.likelihood(x)
 	m.time = len(x) + 1
 	m.rescale()
@@ -107,6 +109,7 @@ func (m *arimaMember) state(c *codec) {
 	m.spread.state(c)
 	c.bool(&m.fitted)
 	c.int(&m.since, maxCount)
+	c.int(&m.seen, maxCount)
 	c.int(&m.time, maxCount)
 	if m.fitted {
 		m.model.state(c)
@@ -158,12 +161,14 @@ func (k *filter) state(c *codec, m *arima) {
 
 func (s *search) state(c *codec) {
 	s.best.state(c)
+	c.number(&s.mean)
 	c.numbers(s.x[:])
 	c.numbers(s.step[:])
-	c.int(&s.axis, max(0, s.best.params()-1))
+	c.int(&s.axis, max(0, s.best.free()-1))
 	c.number(&s.sign)
 	c.bool(&s.moved)
 	c.int(&s.evals, searchEvals+1)
+	c.bool(&s.rough)
 }
 
 func (s *selection) state(c *codec) {
@@ -174,8 +179,13 @@ func (s *selection) state(c *codec) {
 	}
 	c.demands(s.x)
 	c.int(&s.d, 2)
+	if c.reading {
+		s.difference()
+	}
+	c.bool(&s.rough)
+	c.bool(&s.final)
+	c.numbers(s.start[:])
 	c.number(&s.mean)
-	c.positive(&s.sd)
 	for _, list := range []*[]order{&s.tried, &s.queue} {
 		n := len(*list)
 		c.int(&n, 4*selectionMost)

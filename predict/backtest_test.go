@@ -99,3 +99,37 @@ func TestBacktestRefuses(t *testing.T) {
 		t.Errorf("nothing known: %v", err)
 	}
 }
+
+// TestBlendWeighsEachLevel: the member that is good at a level weighs there and
+// not where another is, and one that is off does not weigh at all.
+func TestBlendWeighsEachLevel(t *testing.T) {
+	f, err := New(Config{Step: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &blend{f: f, over: 3}
+	for j, median := range []float64{10, 20, 30} {
+		f.known[j] = true
+		f.cards[j].weight = 1e6
+		for l := range Levels {
+			f.cards[j].levels[forSteps][l] = balance{loss: 1, naive: 1}
+			f.cards[j].levels[forPeak][l] = balance{loss: 1, naive: 1}
+		}
+		for h := range f.steps[j] {
+			f.steps[j][h] = Quantiles{median, median + 1, median + 2, median + 3, median + 4}
+		}
+	}
+	f.cards[1].levels[forSteps][0].loss = 0.2 // the second has by far the best median
+	f.cards[2].off = true
+	var dst [12]Quantiles
+	if !m.Forecast(12, dst[:]) {
+		t.Fatal("nothing to say")
+	}
+	near(t, "median", dst[5][0], 20, 0.01)
+	near(t, "0.75 quantile, not below the median", dst[5][1], 20, 0.01)
+	near(t, "0.99 quantile: both alike, 19 raised to the median", dst[5][4], 20, 0.01)
+	f.known = make([]bool, len(f.known))
+	if m.Forecast(12, dst[:]) {
+		t.Error("it speaks when nobody does")
+	}
+}

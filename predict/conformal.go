@@ -12,7 +12,7 @@ type conformal struct {
 }
 
 const (
-	conformalRate = 0.05
+	conformalRate = 0.1
 	conformalMost = 4 // scales: a run of misses must not throw the forecast away
 )
 
@@ -41,7 +41,8 @@ func (c *conformal) offset(a int) (q Quantiles) {
 	return q
 }
 
-// apply shifts every step by the offsets of the lags around it.
+// apply shifts every step, except its median, by the offsets of the lags around
+// it.
 func (c *conformal) apply(lags []lag, steps []Quantiles) {
 	a := 0
 	for h := range steps {
@@ -54,7 +55,7 @@ func (c *conformal) apply(lags []lag, steps []Quantiles) {
 			below = c.offset(a - 1)
 			share = float64(h+1-lags[a-1].steps) / float64(lags[a].steps-lags[a-1].steps)
 		}
-		for i := range steps[h] {
+		for i := 1; i < len(steps[h]); i++ {
 			steps[h][i] += below[i] + share*(above[i]-below[i])
 		}
 		steps[h].tidy()

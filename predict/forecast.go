@@ -43,6 +43,10 @@ type MemberStatus struct {
 	// Ratio is that loss over naive's at the same moments; below 1 is better
 	// than naive, NaN until known.
 	Ratio float64
+	// Weight is the member's share in the steps of the present forecast, on
+	// average over the levels: at each level only members weigh that beat naive
+	// there. The blend itself shows 0, the members that it is made of their shares.
+	Weight float64
 	// Off says that the member is not used; Why says why.
 	Off bool
 	Why string
@@ -110,11 +114,12 @@ type forecastJSON struct {
 }
 
 type memberJSON struct {
-	Name  string   `json:"name"`
-	Loss  *float64 `json:"trailing_pinball_loss"`
-	Ratio *float64 `json:"loss_over_naive"`
-	Off   bool     `json:"off"`
-	Why   string   `json:"why,omitempty"`
+	Name   string   `json:"name"`
+	Loss   *float64 `json:"trailing_pinball_loss"`
+	Ratio  *float64 `json:"loss_over_naive"`
+	Weight float64  `json:"weight"`
+	Off    bool     `json:"off"`
+	Why    string   `json:"why,omitempty"`
 }
 
 // MarshalJSON writes the forecast with unknown numbers as null.
@@ -125,7 +130,7 @@ func (f Forecast) MarshalJSON() ([]byte, error) {
 		Observed: f.Observed, Missing: f.Missing, Ready: f.Ready, Why: f.Why,
 	}
 	for _, m := range f.Members {
-		out.Members = append(out.Members, memberJSON{m.Name, number(m.Loss), number(m.Ratio), m.Off, m.Why})
+		out.Members = append(out.Members, memberJSON{m.Name, number(m.Loss), number(m.Ratio), m.Weight, m.Off, m.Why})
 	}
 	return json.Marshal(out)
 }
@@ -151,7 +156,7 @@ func (f *Forecast) UnmarshalJSON(data []byte) error {
 		Observed: in.Observed, Missing: in.Missing, Ready: in.Ready, Why: in.Why,
 	}
 	for _, m := range in.Members {
-		f.Members = append(f.Members, MemberStatus{m.Name, orNaN(m.Loss), orNaN(m.Ratio), m.Off, m.Why})
+		f.Members = append(f.Members, MemberStatus{m.Name, orNaN(m.Loss), orNaN(m.Ratio), m.Weight, m.Off, m.Why})
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ func New(c Config) (*Forecaster, error) {
 	if c.LSTM {
 		f.members = append(f.members, newLSTM(s, lags))
 	}
+	f.members = append(f.members, newBlend(f))
 	f.members = append(f.members, f.rise)
 	for range f.members {
 		f.cards = append(f.cards, newCard(lags))
@@ -120,18 +121,19 @@ func (f *Forecaster) settle() {
 	}
 	f.given.fade(fade)
 	for a := range f.given.lags {
-		y := f.series.mean(0)
+		y, what := f.series.mean(0), forSteps
 		if a == len(f.lags) {
-			y = f.series.peak()
+			y, what = f.series.peak(), forPeak
 		}
 		base, ok := f.cards[0].due(a, t)
 		if !ok || math.IsNaN(y) {
 			continue
 		}
 		naive, weight := pinball(&base, y), float64(f.given.lags[a].stride)
-		for i, c := range f.cards {
+		for _, c := range f.cards {
 			if q, ok := c.due(a, t); ok {
-				f.cards[i].add(pinball(&q, y), naive, weight)
+				c.add(pinball(&q, y), naive, weight)
+				c.addLevels(what, &q, &base, y, weight)
 			}
 		}
 		if q, ok := f.given.due(a, t); ok {
@@ -145,7 +147,7 @@ func (f *Forecaster) settle() {
 }
 
 // trailing is the half-life of scores, in horizons.
-const trailing = 4
+const trailing = 8
 
 // cover counts what the given forecast q held at lag a, and corrects the next.
 func (f *Forecaster) cover(a int, q *Quantiles, y float64) {
@@ -165,27 +167,28 @@ func (f *Forecaster) cover(a int, q *Quantiles, y float64) {
 // coverageMemory is the number of outcomes over which coverage is shown.
 const coverageMemory = 500
 
-// choose picks the member with the smallest trailing loss; the present one
-// stays until another is clearly better.
+// choose picks the blend, unless it loses clearly to naive: then naive, until it
+// does not. The blend itself chooses among the members, level by level.
 func (f *Forecaster) choose() {
-	best, least := f.chosen, math.Inf(1)
-	for i, c := range f.cards {
-		r := c.ratio()
-		if f.members[i] == member(f.rise) || !f.known[i] || c.off || math.IsNaN(r) {
-			continue
-		}
-		if r < least {
-			best, least = i, r
-		}
-	}
-	now := f.cards[f.chosen].ratio()
-	if f.cards[f.chosen].off || !f.known[f.chosen] || math.IsNaN(now) || least < switchAt*now {
-		f.chosen = best
+	b := f.blendIndex()
+	r := f.cards[b].ratio()
+	switch {
+	case !f.known[b] || r > leaveBlend:
+		f.chosen = 0
+	case !(r >= backToBlend):
+		f.chosen = b
 	}
 }
 
-// combine makes the forecast that is given out: the chosen member's, raised
-// where demand climbs now, shifted by what coverage asks for.
+const (
+	leaveBlend  = 1.3 // its trailing loss over naive's
+	backToBlend = 1.05
+)
+
+// combine makes the forecast that is given out: the chosen member's, shifted by
+// what coverage asks for, raised where demand climbs now. The medians of the
+// steps stay as they are: neither is coverage about them, nor is a climb more
+// likely than not to go on.
 func (f *Forecaster) combine() {
 	f.outOK = f.known[f.chosen]
 	if !f.outOK {
@@ -196,12 +199,16 @@ func (f *Forecaster) combine() {
 	f.outTop = f.peak[f.chosen]
 	f.conform.apply(f.lags, f.out)
 	for i, o := range f.conform.offset(len(f.lags)) {
-		f.outTop[i] += o
+		if i > 0 {
+			f.outTop[i] += o
+		}
 	}
 	f.outTop.tidy()
 	if r := f.riseIndex(); f.known[r] && !f.cards[r].off {
 		for h := range f.out {
+			median := f.out[h][0]
 			f.out[h].upper(&f.steps[r][h])
+			f.out[h][0] = median
 		}
 		f.outTop.upper(&f.peak[r])
 	}
@@ -209,6 +216,9 @@ func (f *Forecaster) combine() {
 		f.outTop.upper(&f.out[h])
 	}
 }
+
+// blendIndex is the place of the blend, after all that it is made of.
+func (f *Forecaster) blendIndex() int { return len(f.members) - 2 }
 
 func (f *Forecaster) riseIndex() int { return slices.Index(f.members, member(f.rise)) }
 
@@ -265,15 +275,29 @@ func (f *Forecaster) why() string {
 
 func (f *Forecaster) status(i int, name string) MemberStatus {
 	c := f.cards[i]
-	st := MemberStatus{Name: name, Loss: math.NaN(), Ratio: c.ratio(), Off: c.off}
+	st := MemberStatus{Name: name, Loss: math.NaN(), Ratio: c.ratio(), Weight: f.weightOf(i), Off: c.off}
 	if c.weight >= minScored {
 		st.Loss = c.loss / c.weight
 	}
 	switch {
 	case c.off:
-		st.Why = fmt.Sprintf("loses to naive: its trailing loss is %.3g times naive's", st.Ratio)
+		st.Why = fmt.Sprintf("loses to naive at every level: its trailing loss is %.3g times naive's", st.Ratio)
 	case !f.known[i]:
 		st.Why = "has nothing to say now"
 	}
 	return st
+}
+
+// weightOf is the share of member i in the present forecast.
+func (f *Forecaster) weightOf(i int) float64 {
+	b, ok := f.members[f.chosen].(*blend)
+	switch {
+	case !f.outOK:
+		return 0
+	case ok && i < b.over:
+		return b.share(i)
+	case i == f.chosen && !ok:
+		return 1
+	}
+	return 0
 }

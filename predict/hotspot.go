@@ -120,7 +120,7 @@ func (f *Forecaster) shifted(x, sd float64) {
 	s.from, s.to, s.sd, s.since = s.level.mean, (s.recent.mean+x)/2, sd, 1
 	s.level = running{}
 	for _, c := range f.cards {
-		c.fade(0.25)
+		c.forget(0.25)
 	}
 	f.chosen = 0
 }

@@ -78,8 +78,8 @@ func TestLSTMLearns(t *testing.T) {
 	}
 }
 
-// TestSeason: a daily pattern is foreseen by the seasonal member, which is
-// chosen for it.
+// TestSeason: a daily pattern is foreseen by the seasonal member, which weighs
+// more than all others together for it.
 func TestSeason(t *testing.T) {
 	f, err := New(Config{Step: 5 * time.Minute, Season: 24 * time.Hour})
 	if err != nil {
@@ -97,7 +97,16 @@ func TestSeason(t *testing.T) {
 	}
 	fc := f.Forecast()
 	t.Logf("%s, skill %.2f, one hour ahead: %.2f", fc.Method, fc.Skill, fc.Steps[11])
-	if fc.Method != "seasonal" || fc.Steps[3][0] > 1.3 || fc.Steps[11][0] < 2.5 {
+	best := fc.Members[0]
+	for _, m := range fc.Members {
+		if m.Weight > best.Weight {
+			best = m
+		}
+	}
+	if best.Name != "seasonal" || best.Weight < 0.5 {
+		t.Errorf("%s weighs most, %.2f", best.Name, best.Weight)
+	}
+	if fc.Steps[3][0] > 1.3 || fc.Steps[11][0] < 2.5 {
 		t.Errorf("half an hour before the daily step %s forecasts %.2f, then %.2f", fc.Method, fc.Steps[3], fc.Steps[11])
 	}
 }

@@ -78,9 +78,16 @@ func newPeakTables(horizon int) *peakTables {
 // spread does not grow with the horizon, the steps are as good as independent;
 // when it grows like a random walk's, the maximum is that of about two.
 func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
-	// From the 0.75 quantile: a few large errors in the tail do not tell how far
-	// apart ordinary steps lie.
-	sigma := func(i int) float64 { return (steps[i][1] - steps[i][0]) / gaussian[1] }
+	// The smallest that any level tells: a few large errors in the tail do not
+	// say how far apart ordinary steps lie, nor does the gap between two levels of
+	// demand say that a third one lies as far beyond.
+	sigma := func(i int) float64 {
+		least := math.Inf(1)
+		for l := 1; l < len(Levels); l++ {
+			least = min(least, (steps[i][l]-steps[i][0])/gaussian[l])
+		}
+		return least
+	}
 	n := len(steps)
 	first, last := sigma(0), sigma(n-1)
 	m := float64(n)

@@ -28,6 +28,16 @@ func newSpread(s *series, lags []lag) *spread {
 	return p
 }
 
+// restart forgets the errors: they were those of another model.
+func (p *spread) restart() {
+	for a := range p.pending {
+		p.seen[a] = window{}
+		for i := range p.pending[a] {
+			p.pending[a][i] = float32(math.NaN())
+		}
+	}
+}
+
 // settle takes the error of every point that falls due now, and puts the
 // present points under way in their place. Call it once a sample, after the
 // member has set points, sigma and ready.

@@ -21,7 +21,7 @@ var ErrStateCorrupt = errors.New("predict: damaged state: start with a new forec
 var ErrStateConfig = errors.New("predict: state of another configuration: start with a new forecaster")
 
 // stateVersion changes whenever the meaning of a single byte does.
-const stateVersion = 1
+const stateVersion = 2
 
 const stateMagic = "hrpf"
 
@@ -87,6 +87,7 @@ func (f *Forecaster) read(body []byte) error {
 	}
 	fresh.refresh()
 	*f = *fresh
+	f.adopt()
 	return nil
 }
 
@@ -208,6 +209,11 @@ func (k *card) state(c *codec) {
 		}
 	}
 	c.positive(&k.loss, &k.naive, &k.weight)
+	for what := range k.levels {
+		for l := range k.levels[what] {
+			c.positive(&k.levels[what][l].loss, &k.levels[what][l].naive)
+		}
+	}
 	c.bool(&k.off)
 }
 

@@ -1,0 +1,121 @@
+package predict
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand"
+	"os"
+	"testing"
+)
+
+// TestFitARIMAMatchesR: log-likelihood and forecasts within 1e-3 of R's arima,
+// exact maximum likelihood, on 50 series and 6 orders. In a few fits, near a unit
+// root or the edge of invertibility, the likelihood has several maxima and R's
+// own answer changes with the options of its optimiser: there another maximum
+// is allowed, but not one that is much lower. The values are made by
+// tests/reference/fits.R.
+func TestFitARIMAMatchesR(t *testing.T) {
+	data, err := os.ReadFile("testdata/fits.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ref struct {
+		Series [][]*float64
+		Fits   []rFit
+	}
+	if err := json.Unmarshal(data, &ref); err != nil {
+		t.Fatal(err)
+	}
+	var other int
+	var worst float64
+	for _, r := range ref.Fits {
+		var x []float64
+		for _, v := range ref.Series[r.Series] {
+			x = append(x, orNaN(v))
+		}
+		name := fmt.Sprintf("series %d (%d,%d,%d)", r.Series, r.P, r.D, r.Q)
+		m, err := FitARIMA(x, r.P, r.D, r.Q, r.D == 0)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		off := r.distance(m)
+		if off <= 1e-3 {
+			worst = max(worst, off)
+			continue
+		}
+		other++
+		t.Logf("%s: another maximum, log-likelihood %.4f, R's %.4f", name, m.LogLik, r.Loglik)
+		if m.LogLik < r.Loglik-1.5 {
+			t.Errorf("%s: log-likelihood %.4f, R reaches %.4f", name, m.LogLik, r.Loglik)
+		}
+	}
+	t.Logf("%d fits; %d at another maximum; the others within %.1e", len(ref.Fits), other, worst)
+	if len(ref.Fits) < 290 || other > len(ref.Fits)/50 {
+		t.Errorf("%d of %d fits at another maximum than R's", other, len(ref.Fits))
+	}
+}
+
+// rFit is what R's arima gave.
+type rFit struct {
+	Series, P, D, Q int
+	Loglik          float64
+	Forecast, SD    []float64
+}
+
+// distance is the largest relative difference in log-likelihood and forecasts.
+func (r rFit) distance(m *ARIMA) float64 {
+	off := math.Abs(m.LogLik-r.Loglik) / math.Abs(r.Loglik)
+	mean, _ := m.Forecast(len(r.Forecast))
+	for h, want := range r.Forecast {
+		off = max(off, math.Abs(mean[h]-want)/math.Abs(want))
+	}
+	return off
+}
+
+// TestARIMAObserveGoesOn: a model moved on by Observe forecasts as one whose
+// filter saw everything from the start.
+func TestARIMAObserveGoesOn(t *testing.T) {
+	rng := rand.New(rand.NewSource(5))
+	x := make([]float64, 300)
+	for i := range x {
+		x[i] = 10 + rng.NormFloat64()
+		if i > 0 {
+			x[i] += 0.7 * (x[i-1] - 10)
+		}
+	}
+	x[250] = math.NaN()
+	m, err := AutoARIMA(x[:200])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range x[200:] {
+		m.Observe(v)
+	}
+	whole := m.model
+	k := whole.likelihood(x)
+	got, sd := m.Forecast(3)
+	for h := range got {
+		near(t, fmt.Sprintf("forecast %d", h+1), got[h], k.predict()+m.model.trend(len(x)+1+h), 1e-9)
+		near(t, fmt.Sprintf("deviation %d", h+1), sd[h], math.Sqrt(k.f*m.Sigma2), 1e-6)
+		k.observe(math.NaN())
+	}
+}
+
+func TestFitARIMARefuses(t *testing.T) {
+	x := []float64{1, 2, 3, 2, 1, 2, 3, 2, 1, 3}
+	for _, o := range []order{{p: 4}, {q: -1}, {d: 3}, {d: 2, constant: true}} {
+		if _, err := FitARIMA(x, o.p, o.d, o.q, o.constant); err == nil || errors.Is(err, ErrNoModel) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	for _, short := range [][]float64{nil, {1}, {math.NaN(), math.NaN(), math.NaN()}} {
+		if _, err := FitARIMA(short, 1, 1, 1, false); !errors.Is(err, ErrNoModel) {
+			t.Errorf("%v: %v", short, err)
+		}
+		if _, err := AutoARIMA(short); !errors.Is(err, ErrNoModel) {
+			t.Errorf("AutoARIMA of %v: %v", short, err)
+		}
+	}
+}
