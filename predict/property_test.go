@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand"
+	"os"
 	"testing"
 	"time"
 
@@ -218,7 +219,7 @@ func TestStateIsNeverMisread(t *testing.T) {
 		data []byte
 		want error
 	}{
-		{"version", lab(t), edit(4), ErrStateVersion},
+		{"version", lab(t), edit(6), ErrStateVersion},
 		{"magic", lab(t), edit(0), ErrStateCorrupt},
 		{"checksum", lab(t), edit(8), ErrStateCorrupt},
 		{"one bit", lab(t), edit(len(good) / 2), ErrStateCorrupt},
@@ -254,6 +255,12 @@ func FuzzState(f *testing.F) {
 		fc.Observe(float64(i%13) + float64(i)/10)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
+		var older Forecaster
+		if err := older.replay(body); err == nil {
+			checkForecast(t, older.Forecast(), older.config.Horizon)
+		} else if !errors.Is(err, ErrStateCorrupt) {
+			t.Fatalf("version 1: error %v", err)
+		}
 		var fc Forecaster
 		if err := fc.read(body); err != nil {
 			if !errors.Is(err, ErrStateCorrupt) {
@@ -267,4 +274,49 @@ func FuzzState(f *testing.F) {
 		}
 		fc.HotSpots()
 	})
+}
+
+// TestOlderStateIsLearnedAgain: state that version 1 of this package wrote, of
+// 300 samples, gives the forecast that those samples give now.
+func TestOlderStateIsLearnedAgain(t *testing.T) {
+	old, err := os.ReadFile("testdata/state-v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Sample: time.Second, Step: 2 * time.Second, Horizon: 3}
+	want, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 300 {
+		x := float64(i%13) + float64(i)/10
+		if i%50 == 7 {
+			x = math.NaN()
+		}
+		want.Observe(x)
+	}
+	var got Forecaster
+	if err := got.UnmarshalBinary(old); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.Forecast(), got.Forecast(), cmpopts.EquateNaNs()); diff != "" {
+		t.Errorf("the migrated forecaster differs (-want +got):\n%s", diff)
+	}
+	got.Observe(1)
+	want.Observe(1)
+	a, _ := got.MarshalBinary()
+	b, _ := want.MarshalBinary()
+	if !cmp.Equal(a, b) {
+		t.Error("the states differ one sample later")
+	}
+
+	before := lab(t)
+	if err := before.UnmarshalBinary(old); !errors.Is(err, ErrStateConfig) {
+		t.Errorf("of another configuration: %v", err)
+	}
+	for _, damaged := range [][]byte{old[:len(old)-1], append(append([]byte(nil), old[:60]...), 1)} {
+		if err := before.UnmarshalBinary(damaged); !errors.Is(err, ErrStateCorrupt) {
+			t.Errorf("damaged: %v", err)
+		}
+	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ErrStateVersion says that state was written by another version of this
-// package. It is not read at all; start anew.
+// ErrStateVersion says that state was written by a version of this package that
+// this one does not know. It is not read at all; start anew.
 var ErrStateVersion = errors.New("predict: state of another version: start with a new forecaster")
 
 // ErrStateCorrupt says that state is damaged. Start anew.
@@ -22,6 +22,10 @@ var ErrStateConfig = errors.New("predict: state of another configuration: start 
 
 // stateVersion changes whenever the meaning of a single byte does.
 const stateVersion = 2
+
+// replayedVersion is an older version, of which only the configuration and the
+// samples are read: what they teach is learned again.
+const replayedVersion = 1
 
 const stateMagic = "hrpf"
 
@@ -44,39 +48,74 @@ func (f *Forecaster) MarshalBinary() ([]byte, error) {
 
 // UnmarshalBinary replaces f by what MarshalBinary wrote. On a Forecaster made
 // by New the configuration must be the same in sample, step, horizon,
-// season and LSTM (ErrStateConfig); its other settings stay those of f. On a zero Forecaster the
-// written configuration is taken. f is unchanged after any error.
+// season and LSTM (ErrStateConfig); its other settings stay those of f. On a
+// zero Forecaster the written configuration is taken. State of the version
+// before is learned again from the samples in it, the last 512. f is unchanged
+// after any error.
 func (f *Forecaster) UnmarshalBinary(data []byte) error {
 	if len(data) < 12 || string(data[:4]) != stateMagic {
 		return fmt.Errorf("%w: no state of this package", ErrStateCorrupt)
 	}
-	if v := binary.LittleEndian.Uint32(data[4:]); v != stateVersion {
+	v := binary.LittleEndian.Uint32(data[4:])
+	if v != stateVersion && v != replayedVersion {
 		return fmt.Errorf("%w (version %d, want %d)", ErrStateVersion, v, stateVersion)
 	}
 	body := data[12:]
 	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(data[8:]) {
 		return fmt.Errorf("%w: wrong checksum", ErrStateCorrupt)
 	}
+	if v == replayedVersion {
+		return f.replay(body)
+	}
 	return f.read(body)
 }
 
-// read takes the body, whose checksum was right.
-func (f *Forecaster) read(body []byte) error {
-	c := &codec{buf: body, reading: true}
+// like makes the Forecaster that the state in c belongs to.
+func (f *Forecaster) like(c *codec) (*Forecaster, error) {
 	var conf Config
 	conf.state(c)
 	if c.err != nil {
-		return fmt.Errorf("%w: %w", ErrStateCorrupt, c.err)
+		return nil, fmt.Errorf("%w: %w", ErrStateCorrupt, c.err)
 	}
 	if f.series != nil {
 		if have := f.config; conf.shape() != have.shape() {
-			return fmt.Errorf("%w: %+v, want %+v", ErrStateConfig, conf.shape(), have.shape())
+			return nil, fmt.Errorf("%w: %+v, want %+v", ErrStateConfig, conf.shape(), have.shape())
 		}
 		conf = f.config
 	}
 	fresh, err := New(conf)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStateCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", ErrStateCorrupt, err)
+	}
+	return fresh, nil
+}
+
+// replay takes the body of the version before and learns from its samples.
+func (f *Forecaster) replay(body []byte) error {
+	c := &codec{buf: body, reading: true}
+	fresh, err := f.like(c)
+	if err != nil {
+		return err
+	}
+	old := newSeries(fresh.config)
+	old.state(c)
+	if c.err != nil {
+		return fmt.Errorf("%w: %w", ErrStateCorrupt, c.err)
+	}
+	for _, x := range old.past(len(old.x)) {
+		fresh.Observe(x)
+	}
+	*f = *fresh
+	f.adopt()
+	return nil
+}
+
+// read takes the body, whose checksum was right.
+func (f *Forecaster) read(body []byte) error {
+	c := &codec{buf: body, reading: true}
+	fresh, err := f.like(c)
+	if err != nil {
+		return err
 	}
 	fresh.state(c)
 	if c.err == nil && len(c.buf) > 0 {

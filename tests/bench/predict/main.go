@@ -126,8 +126,29 @@ func config(s *set, lstm bool) predict.Config {
 
 const sampleTime = 5 * time.Minute
 
-// runOurs scores the forecast given out and every member.
+// runOurs scores the forecast given out and every member, as the agent runs
+// them; and, with lstm, the network and the forecast given out when it takes
+// part.
 func runOurs(s *set, lstm bool) ([]result, error) {
+	out, err := backtest(s, false)
+	if err != nil || !lstm {
+		return out, err
+	}
+	with, err := backtest(s, true)
+	for _, r := range with {
+		switch r.name {
+		case "lstm":
+			out = append(out, r)
+		case predict.Selected:
+			r.name += " with lstm"
+			out = append(out, r)
+		}
+	}
+	return out, err
+}
+
+// backtest scores one configuration on every series.
+func backtest(s *set, lstm bool) ([]result, error) {
 	var out []result
 	for i, x := range s.series {
 		scores, err := predict.Backtest(config(s, lstm), x, s.train, s.every, nil)
