@@ -248,11 +248,17 @@ func (m *arima) conditional(w []float64) {
 		var expected, expectedOne float64
 		for i := range m.p {
 			expected += m.phi[i] * z[i]
-			expectedOne += m.phi[i] * one[i]
 		}
 		for i := range m.q {
 			expected += m.theta[i] * e[i]
-			expectedOne += m.theta[i] * u[i]
+		}
+		if m.order.constant {
+			for i := range m.p {
+				expectedOne += m.phi[i] * one[i]
+			}
+			for i := range m.q {
+				expectedOne += m.theta[i] * u[i]
+			}
 		}
 		v -= m.constant
 		innovation, unit, r := v-expected, 1-expectedOne, 1.0

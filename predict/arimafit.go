@@ -121,7 +121,7 @@ func (s *search) small() bool {
 // enough is the step that is small enough.
 func (s *search) enough() float64 {
 	if s.rough {
-		return 10 * searchDone
+		return 30 * searchDone
 	}
 	return searchDone
 }
@@ -221,6 +221,16 @@ func (s *selection) finish() bool {
 	return true
 }
 
+// near lets the present search begin where the best model so far is.
+func (s *selection) near() {
+	n, b := &s.now, s.best
+	copy(n.x[:min(n.best.p, b.p)], s.start[:])
+	copy(n.x[n.best.p:n.best.p+min(n.best.q, b.q)], s.start[b.p:])
+	for i := range n.best.free() {
+		n.step[i] = searchStep / 2
+	}
+}
+
 // take starts the next model that was not tried yet.
 func (s *selection) take() bool {
 	for len(s.queue) > 0 && len(s.tried) < selectionMost {
@@ -232,6 +242,9 @@ func (s *selection) take() bool {
 		s.tried = append(s.tried, o)
 		s.now, s.busy = newSearch(o, s.mean), true
 		s.now.rough = s.rough
+		if len(s.tried) > 5 {
+			s.near()
+		}
 		return true
 	}
 	return s.finish()

@@ -10,7 +10,8 @@ import (
 // ever expensive. Until the first search is over it has nothing to say.
 type arimaMember struct {
 	*spread
-	evals  int // per sample
+	evals  int   // of a search at a time
+	every  int64 // samples between
 	fitted bool
 	model  arima
 	filter filter
@@ -28,9 +29,13 @@ const (
 )
 
 func newARIMA(c Config, s *series, lags []lag) *arimaMember {
-	return &arimaMember{spread: newSpread(s, lags), scale: make([]float64, s.horizon),
-		// About 20 us each, for every second between two samples.
-		evals: int(min(max(c.Sample/time.Second, 1), 200))}
+	m := &arimaMember{spread: newSpread(s, lags), scale: make([]float64, s.horizon), every: 1,
+		// About 10 us each: one for every two seconds between samples.
+		evals: int(min(max(c.Sample/time.Second/2, 1), 200))}
+	if c.Sample < 2*time.Second {
+		m.every = int64(2 * time.Second / max(c.Sample, 20*time.Millisecond))
+	}
+	return m
 }
 
 func (m *arimaMember) Name() string { return "arima" }
@@ -44,7 +49,7 @@ func (m *arimaMember) Observe(x float64) {
 	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= min(arimaAgain, m.seen)) {
 		m.search = newSelection(m.s.past(arimaWindow))
 	}
-	if m.search != nil && m.search.work(m.evals) {
+	if m.search != nil && m.s.t%m.every == 0 && m.search.work(m.evals) {
 		m.adopt(m.search.best)
 		m.search = nil
 	}

@@ -12,7 +12,7 @@ func TestNewModelForgetsOldErrors(t *testing.T) {
 	rng := rand.New(rand.NewSource(48))
 	m := f.members[6].(*arimaMember)
 	models := 0
-	for i := range 600 {
+	for i := range 1200 {
 		demand := 0.1
 		if i >= 100 {
 			demand = 0.5

@@ -74,6 +74,14 @@ func newPeakTables(horizon int) *peakTables {
 	return &t
 }
 
+// overGaussian is 1/gaussian, where that is not 0.
+var overGaussian = func() (out Quantiles) {
+	for l := 1; l < len(gaussian); l++ {
+		out[l] = 1 / gaussian[l]
+	}
+	return out
+}()
+
 // prior is the peak's distribution above top, as far as steps tell: when the
 // spread does not grow with the horizon, the steps are as good as independent;
 // when it grows like a random walk's, the maximum is that of about two.
@@ -81,15 +89,15 @@ func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
 	// The smallest that any level tells: a few large errors in the tail do not
 	// say how far apart ordinary steps lie, nor does the gap between two levels of
 	// demand say that a third one lies as far beyond.
-	sigma := func(i int) float64 {
-		least := math.Inf(1)
+	var sigma [maxHorizon]float64
+	for h := range steps {
+		sigma[h] = math.Inf(1)
 		for l := 1; l < len(Levels); l++ {
-			least = min(least, (steps[i][l]-steps[i][0])/gaussian[l])
+			sigma[h] = min(sigma[h], (steps[h][l]-steps[h][0])*overGaussian[l])
 		}
-		return least
 	}
 	n := len(steps)
-	first, last := sigma(0), sigma(n-1)
+	first, last := sigma[0], sigma[n-1]
 	m := float64(n)
 	if last > 0 {
 		m = min(max(2, m*(first/last)*(first/last)), m)
@@ -99,7 +107,7 @@ func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
 	for i, z := range (*t)[int(m+0.5)] {
 		out[i] = math.Inf(-1)
 		for h := range steps {
-			out[i] = max(out[i], steps[h][0]+sigma(h)*z-top)
+			out[i] = max(out[i], steps[h][0]+sigma[h]*z-top)
 		}
 	}
 	return out

@@ -15,6 +15,8 @@ type window struct {
 	ring   []float32
 	sorted []float32
 	next   int
+	levels Quantiles // quantiles at Levels, when read
+	read   bool
 }
 
 func (w *window) len() int { return len(w.sorted) }
@@ -25,6 +27,7 @@ func (w *window) add(v float64) {
 	if math.IsNaN(v) || math.IsInf(float64(f), 0) {
 		return
 	}
+	w.read = false
 	if len(w.ring) < windowSize {
 		w.ring = append(w.ring, f)
 	} else {
@@ -63,9 +66,15 @@ func (w *window) blend(prior Quantiles, independent float64) Quantiles {
 	if w.len() == 0 {
 		return prior
 	}
+	if !w.read {
+		for i, p := range Levels {
+			w.levels[i] = w.quantile(p)
+		}
+		w.read = true
+	}
 	share := n / (n + priorWeight)
-	for i, p := range Levels {
-		prior[i] += share * (w.quantile(p) - prior[i])
+	for i, q := range w.levels {
+		prior[i] += share * (q - prior[i])
 	}
 	return prior
 }
