@@ -21,6 +21,11 @@ const (
 	MutantNoLock            Mutant = "no-lock"
 )
 
+// Mutants are all of them.
+func Mutants() []Mutant {
+	return []Mutant{MutantNoHookCheck, MutantMemoryJournal, MutantTokensNotCompared, MutantActOnTimeouts, MutantNoLock}
+}
+
 // Budget bounds what may still go wrong or be begun.
 type Budget struct {
 	Attempts, Duplicates, Cuts, Cancels                        uint8

@@ -1,0 +1,275 @@
+package simulation
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"headroom/planner"
+	"headroom/planner/negotiate"
+)
+
+// The invariants, and where each is checked:
+//
+//	OneRunner          startRunning: never two hosts, never a memory older than the disk
+//	NoLostVM           checkAlive: complete somewhere, unless its host or QEMU died
+//	SlotConservation   checkHost: each copy has its lease in the journal; book and journal agree
+//	NoOvercommit       checkHost: memory of VMs and leases within the host's
+//	JournalBeforeAct   checkJournal, checkCopyAct, checkSend, checkStart: the record first
+//	TokenMonotonic     persistSource, persistDest: attempts grow, lease ids are new
+//	HookRefusesStale   checkAllowed: by the journal and by true time
+//	HookSparesOthers   no operation but «migrate begin» asks the agent: restartLibvirtd
+//	                   keeps guests with the agent dead; the program is tested in agent/hook
+//	NoActionOnGossip   checkStart: a migration starts only to a host whose journal granted it
+//	NoActionOnTimeout  persistSource, persistDest: no timer decides
+//	BoundedConcurrency checkStart, persistDest: hand-overs per host
+//	CooldownTravels    checkPlanned: by what truly moved, whatever agents forgot
+//	NoReturnWithin2h   checkPlanned
+//	NoLivelock         checkPlanned: no VM goes to and fro
+//	Settles            Run: within 60 s of the last fault
+//	LeaseExpires       expire: no lease without a copy outlives twice its time to live
+
+// checkHost looks at a VM's place on a host, after each change there.
+func (w *world) checkHost(h *host, v int) {
+	w.checkSlot(h, v)
+	used := 0.0
+	for v := range h.domains {
+		used += float64(w.vms[v].plan.Memory)
+	}
+	for v, r := range h.dstJournal {
+		if active(r.State) && h.domains[v] == nil {
+			used += r.Need.MemoryMiB
+		}
+	}
+	if used > float64(h.capacity.Memory) {
+		w.violate("NoOvercommit: %s holds %.0f of %.0f MiB", h.id, used, h.capacity.Memory)
+	}
+	if e, ok := h.agent.dest.Entry(w.vms[v].id); ok && h.agent.alive && h.agent.writing == nil {
+		r := h.dstJournal[v]
+		if active(e.Record.State) && (r.State != e.Record.State || r.Lease != e.Record.Lease) {
+			w.violate("SlotConservation: the book of %s has %s %s for %s, its journal %s %s", h.id, e.Record.State, e.Record.Lease, e.Record.VM, r.State, r.Lease)
+		}
+	}
+}
+
+// checkSlot: every copy that comes in has a lease in the journal, with its token.
+func (w *world) checkSlot(h *host, v int) {
+	d, m := h.domains[v], h.meta[v]
+	if d == nil || d.session == 0 || m.lease == "" {
+		return
+	}
+	r := h.dstJournal[v]
+	own := r.Attempt == m.attempt && r.Lease == m.lease
+	src := h.srcJournal[v]
+	switch {
+	case own && (active(r.State) || r.State == negotiate.DestOwned):
+	case own && r.Aborted && d.run != running: // came late and is on its way out
+	case r.Attempt > m.attempt && d.run <= incoming: // let in late, its source half is over, libvirt drops it
+	case r.State == negotiate.DestOwned && r.Attempt <= m.attempt, int(src.Attempt) > d.session:
+		// owned, and stamped since for a move onwards
+	default:
+		w.violate("SlotConservation: %s is %s at %s for %d/%s, and the journal has %d/%s %s", w.vms[v].id, d.run,
+			h.id, m.attempt, m.lease, r.Attempt, r.Lease, r.State)
+	}
+}
+
+// checkAlive: a VM is complete somewhere.
+func (w *world) checkAlive(v int) {
+	vm := w.vms[v]
+	if vm.excused {
+		return
+	}
+	for _, h := range w.hosts {
+		if d := h.domains[v]; d != nil && d.epoch == vm.epoch && (d.run == running || d.run == paused || d.run == ready) {
+			return
+		}
+	}
+	w.violate("NoLostVM: %s is complete nowhere, and no host or QEMU died", vm.id)
+}
+
+func (w *world) checkJournal(h *host, v int, want negotiate.SourceState, act string) {
+	if r := h.srcJournal[v]; r.State != want || want == negotiate.SourceAborted && !r.Resume {
+		w.violate("JournalBeforeAct: %s of %s with a journal of %s", act, w.vms[v].id, r.State)
+	}
+}
+
+func (w *world) checkCopyAct(h *host, v int, act string, attempt negotiate.Attempt, lease negotiate.LeaseID, want negotiate.DestState) {
+	r := h.dstJournal[v]
+	ok := r.State == want || want == negotiate.DestAborting && r.State == negotiate.DestReleased && r.Aborted
+	if !ok || r.Attempt != attempt || r.Lease != lease {
+		w.violate("JournalBeforeAct: %s %d/%s with a journal of %d/%s %s", act, attempt, lease, r.Attempt, r.Lease, r.State)
+	}
+}
+
+// checkStart: a migration starts under a durable record, to a host whose own
+// journal granted this token, and not more than the policy allows at a time.
+func (w *world) checkStart(h *host, v int, e negotiate.StartMigration) {
+	r := h.srcJournal[v]
+	if r.State != negotiate.SourceMigrating || r.Attempt != e.Attempt || r.Lease != e.Lease {
+		w.violate("JournalBeforeAct: StartMigration %d/%s with a journal of %d/%s %s", e.Attempt, e.Lease, r.Attempt, r.Lease, r.State)
+	}
+	if !w.leases[e.Lease] {
+		w.violate("NoActionOnGossip: %s starts to move %s under %q, which no host granted", h.id, e.VM, e.Lease)
+	}
+}
+
+// checkSend: a promise is sent only from the journal.
+func (w *world) checkSend(h *host, m negotiate.Message) {
+	v := w.vmOf[m.VM]
+	src, dst := h.srcJournal[v], h.dstJournal[v]
+	bad := false
+	switch m.Kind {
+	case negotiate.Reserve:
+		bad = src.State != negotiate.SourceReserving || src.Attempt != m.Attempt
+	case negotiate.Commit:
+		bad = src.State != negotiate.SourceCommitted || src.Attempt != m.Attempt || src.Lease != m.Lease
+	case negotiate.Abort:
+		bad = src.Attempt == m.Attempt && src.Lease == m.Lease && m.Lease != "" && src.State != negotiate.SourceAborted
+	case negotiate.Granted:
+		bad = dst.Attempt != m.Attempt || dst.Lease != m.Lease || dst.State != negotiate.DestHeld && dst.State != negotiate.DestIncoming
+	}
+	if bad {
+		w.violate("JournalBeforeAct: %s of %d/%s for %s with a journal of source %s %d/%s, destination %s %d/%s", m.Kind,
+			m.Attempt, m.Lease, m.VM, src.State, src.Attempt, src.Lease, dst.State, dst.Attempt, dst.Lease)
+	}
+}
+
+// persistSource is a record reaching the disk of a source.
+func (w *world) persistSource(h *host, rec negotiate.SourceRecord, timer bool) {
+	v := w.vmOf[rec.VM]
+	old := h.srcJournal[v]
+	if rec.Attempt < old.Attempt {
+		w.violate("TokenMonotonic: source record of attempt %d after %d", rec.Attempt, old.Attempt)
+	}
+	decided := rec.State == negotiate.SourceCommitted || rec.State == negotiate.SourceAborted && old.State == negotiate.SourceMigrating
+	if timer && decided && rec.State != old.State {
+		w.violate("NoActionOnTimeout: a timer turned %s into %s", old.State, rec.State)
+	}
+	h.srcJournal[v] = rec
+}
+
+// persistDest is a record reaching the disk of a destination.
+func (w *world) persistDest(h *host, rec negotiate.DestRecord, timer bool) {
+	v := w.vmOf[rec.VM]
+	old := h.dstJournal[v]
+	if rec.Attempt < old.Attempt {
+		w.violate("TokenMonotonic: destination record of attempt %d after %d", rec.Attempt, old.Attempt)
+	}
+	if timer && rec != old && !(rec.State == negotiate.DestReleased && old.State == negotiate.DestHeld) {
+		w.violate("NoActionOnTimeout: a timer turned %s into %s", old.State, rec.State)
+	}
+	fresh := rec.State == negotiate.DestHeld && rec.Lease != old.Lease
+	if fresh && w.leases[rec.Lease] {
+		w.violate("TokenMonotonic: lease %s is given again", rec.Lease)
+	}
+	h.dstJournal[v] = rec
+	if !fresh {
+		return
+	}
+	w.leases[rec.Lease] = true
+	open := 0
+	for _, r := range h.dstJournal {
+		if active(r.State) {
+			open++
+		}
+	}
+	if open > w.policy.MaxIncoming {
+		w.violate("BoundedConcurrency: %s grants slot %d of %d", h.id, open, w.policy.MaxIncoming)
+	}
+	w.expire(h, v, rec.Lease)
+}
+
+// leaseTTL is the default time to live of a lease.
+const leaseTTL = 30 * time.Second
+
+// expire watches a lease from its grant on. A restart gives it a second life; while
+// the agent is dead or its disk is full nobody can end it.
+func (w *world) expire(h *host, v int, lease negotiate.LeaseID) {
+	const slack = 10 * time.Second // a slow disk, a clock that is slow, a late retry
+	w.after(leaseTTL+slack, func() {
+		if r := h.dstJournal[v]; r.State != negotiate.DestHeld || r.Lease != lease {
+			return
+		}
+		since := h.agent.since
+		if !h.agent.alive || !h.up || h.disk.full || w.now-since < leaseTTL+slack {
+			w.expire(h, v, lease)
+			return
+		}
+		w.violate("LeaseExpires: %s still holds %s, and has been well for %v", h.id, lease, w.now-since)
+	})
+}
+
+// checkAllowed: the hook lets in only what is held now, and not past its time in
+// truth, whatever the host's clocks say.
+func (w *world) checkAllowed(h *host, e negotiate.AllowPrepare) {
+	r := h.dstJournal[w.vmOf[e.VM]]
+	if r.State != negotiate.DestIncoming || r.Lease != e.Lease {
+		w.violate("HookRefusesStale: let in %s with a journal of %s %s", e.Lease, r.State, r.Lease)
+	}
+	if !w.leases[e.Lease] {
+		w.violate("HookRefusesStale: let in %s, which was never given", e.Lease)
+	}
+}
+
+// noteMove keeps what truly moved, for the rules about rest.
+func (w *world) noteMove(v, from, to int) {
+	w.vms[v].moves = append(w.vms[v].moves, moved{w.now, from, to})
+}
+
+// checkPlanned holds a move that a planner begins against what truly happened to
+// the VM. Wall clocks that are wrong by an hour shorten a rest by as much.
+func (w *world) checkPlanned(h *host, v int, order []planner.HostID) {
+	moves := w.vms[v].moves
+	if len(moves) == 0 {
+		return
+	}
+	wrong := 2 * w.rates.wallJump
+	last := moves[len(moves)-1]
+	rest := w.now - last.at + wrong
+	need := min(w.policy.Cooldown<<min(len(moves)-1, 8), w.policy.CooldownCap)
+	if rest < need && wrong == 0 {
+		w.violate("CooldownTravels: %s leaves %s %v after its move %d", w.vms[v].id, h.id, rest, len(moves))
+	}
+	for _, to := range order {
+		if w.hostOf[to] == last.from && rest < w.policy.ReturnAfter {
+			w.violate("NoReturnWithin2h: %s goes back from %s to %s after %v", w.vms[v].id, h.id, to, rest)
+		}
+	}
+	swaps := 0
+	for _, m := range moves {
+		if m.from == last.from && m.to == last.to || m.from == last.to && m.to == last.from {
+			swaps++
+		}
+	}
+	if swaps > 3 && slices.Contains(order, planner.HostID(w.hosts[last.from].id)) {
+		w.violate("NoLivelock: %s goes to and fro between %s and %s", w.vms[v].id, w.hosts[last.from].id, h.id)
+	}
+}
+
+// settled says whether all hand-overs are over, and if not, why.
+func (w *world) settled() (bool, string) {
+	for _, h := range w.hosts {
+		if !h.up || !h.virt || !h.agent.alive {
+			return false, string(h.id) + " is down"
+		}
+		for _, v := range slices.Sorted(maps.Keys(h.agent.sources)) {
+			if s := h.agent.sources[v]; s.Busy() {
+				return false, string(s.Record.VM) + " is " + string(s.Phase) + " at " + string(h.id)
+			}
+		}
+		if l := h.agent.dest.Leases(); len(l) > 0 {
+			return false, string(h.id) + " has a lease for " + string(l[0].VM) + ", " + string(l[0].State)
+		}
+		for _, v := range slices.Sorted(maps.Keys(h.domains)) {
+			if r := h.domains[v].run; r != running {
+				return false, string(w.vms[v].id) + " is " + r.String() + " at " + string(h.id)
+			}
+		}
+	}
+	for _, vm := range w.vms {
+		if vm.running != 1 && !vm.excused {
+			return false, string(vm.id) + " runs nowhere"
+		}
+	}
+	return true, ""
+}

@@ -1,0 +1,71 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"headroom/tests/model"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "replay one seed, with its trace")
+	seedsFlag = flag.Uint64("seeds", 1000, "how many seeds to run")
+	firstFlag = flag.Uint64("first", 1, "the first of them")
+)
+
+// TestSeeds runs many fleets. A failing seed is printed, and -seed N replays it
+// with its trace.
+func TestSeeds(t *testing.T) {
+	if *seedFlag != 0 {
+		r := Run(Config{Seed: *seedFlag, Trace: t.Logf})
+		t.Logf("%+v", r)
+		if r.Violation != "" {
+			t.Fatal(r.Violation)
+		}
+		return
+	}
+	const shards = 2
+	results := make([]Summary, shards)
+	t.Run("all", func(t *testing.T) {
+		for shard := range uint64(shards) {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				for seed := *firstFlag + shard; seed < *firstFlag+*seedsFlag; seed += shards {
+					r := Run(Config{Seed: seed})
+					results[shard].Add(r)
+					if r.Violation != "" {
+						t.Errorf("%s; replay: go test ./tests/simulation -run TestSeeds -v -seed %d", r.Violation, seed)
+					}
+				}
+			})
+		}
+	})
+	results[0].Merge(results[1])
+	t.Logf("%+v", results[0])
+}
+
+// TestSameSeedSameRun: a run is a function of its seed.
+func TestSameSeedSameRun(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		if a, b := Run(Config{Seed: seed}), Run(Config{Seed: seed}); a != b {
+			t.Errorf("seed %d: %+v, then %+v", seed, a, b)
+		}
+	}
+}
+
+// TestMutants breaks one rule at a time: some invariant must see it.
+func TestMutants(t *testing.T) {
+	for _, m := range model.Mutants() {
+		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(400) {
+				if r := Run(Config{Seed: seed, Agents: 5 + int(seed%20), Mutant: m}); r.Violation != "" {
+					t.Logf("seed %d: %s", seed, r.Violation)
+					return
+				}
+			}
+			t.Fatal("not caught in 400 seeds")
+		})
+	}
+}
