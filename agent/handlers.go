@@ -17,12 +17,15 @@ const (
 	maxHandlers    = 8 // programs of the operator running at a time
 	handlerTimeout = 30 * time.Second
 	handlerGrace   = time.Second // between SIGKILL and giving up its output
+	maxComplaint   = 512         // bytes of a failed handler's standard error that are logged
 )
 
 // runHandlers runs the operator's programs on events, as `serf agent
-// -event-handler` does. A program gets the event as JSON on its standard input;
-// what it prints is not read. A handler that cannot keep up loses events: it
-// never holds up the agent.
+// -event-handler` does. A program gets the event as one line of JSON on its
+// standard input; its kind, this host and the VM stand in HEADROOM_EVENT,
+// HEADROOM_HOST and HEADROOM_VM, so that a shell script needs no parser. What it
+// prints is not read, but for the first words of a failure, which are logged. A
+// handler that cannot keep up loses events: it never holds up the agent.
 func (a *Agent) runHandlers(ctx context.Context) error {
 	handlers := a.cfg.Events.Handlers
 	if len(handlers) == 0 {
@@ -30,14 +33,23 @@ func (a *Agent) runHandlers(ctx context.Context) error {
 	}
 	events, end := a.hub.subscribe(256)
 	defer end()
+	a.serveHandlers(ctx, handlers, events)
+	return nil
+}
+
+// serveHandlers runs programs until ctx or the events end, and waits for them.
+func (a *Agent) serveHandlers(ctx context.Context, handlers []config.Handler, events <-chan api.Event) {
 	places := make(chan struct{}, maxHandlers)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case ev := <-events:
+			return
+		case ev, open := <-events:
+			if !open {
+				return
+			}
 			for _, h := range handlers {
 				if !slices.Contains(h.On, ev.Kind) && !slices.Contains(h.On, "*") {
 					continue
@@ -45,7 +57,7 @@ func (a *Agent) runHandlers(ctx context.Context) error {
 				select {
 				case places <- struct{}{}:
 				case <-ctx.Done():
-					return nil
+					return
 				}
 				wg.Go(func() {
 					defer func() { <-places }()
@@ -71,9 +83,19 @@ func (a *Agent) handle(ctx context.Context, h config.Handler, ev api.Event) {
 	}
 	cmd := exec.CommandContext(ctx, h.Command[0], h.Command[1:]...)
 	cmd.Stdin = bytes.NewReader(append(body, '\n'))
-	cmd.Env = append(cmd.Environ(), "HEADROOM_EVENT="+ev.Kind, "HEADROOM_HOST="+a.o.Name)
+	cmd.Env = append(cmd.Environ(), "HEADROOM_EVENT="+ev.Kind, "HEADROOM_HOST="+a.o.Name, "HEADROOM_VM="+ev.VM)
 	cmd.WaitDelay = handlerGrace
+	var complaint firstBytes
+	cmd.Stderr = &complaint
 	if err := cmd.Run(); err != nil {
-		a.log.Warn("event handler failed", "command", h.Command[0], "kind", ev.Kind, "err", err)
+		a.log.Warn("event handler failed", "command", h.Command[0], "kind", ev.Kind, "err", err, "stderr", complaint.String())
 	}
+}
+
+// firstBytes keeps the first maxComplaint bytes of what is written.
+type firstBytes struct{ bytes.Buffer }
+
+func (f *firstBytes) Write(b []byte) (int, error) {
+	f.Buffer.Write(b[:min(len(b), max(0, maxComplaint-f.Len()))])
+	return len(b), nil
 }

@@ -36,7 +36,16 @@ type world struct {
 	loss  float64
 	hosts map[netip.Addr]*host
 	cuts  func(a, b netip.Addr) bool
-	sent  int // packets
+	sent  traffic
+}
+
+// traffic is what has been sent so far; streams count both ways.
+type traffic struct{ packets, packetBytes, streamBytes int }
+
+func (w *world) traffic() traffic {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent
 }
 
 func newWorld(t testing.TB) *world {
@@ -64,7 +73,8 @@ func (w *world) setCuts(rule func(a, b netip.Addr) bool) {
 func (w *world) packet(from, to netip.AddrPort, b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sent++
+	w.sent.packets++
+	w.sent.packetBytes += len(b)
 	h := w.hosts[to.Addr()]
 	if h == nil || w.cuts(from.Addr(), to.Addr()) || w.rng.Float64() < w.loss {
 		return
@@ -101,8 +111,8 @@ func (w *world) dial(ctx context.Context, from netip.Addr, addr string) (net.Con
 	}
 	here, there := net.Pipe()
 	select {
-	case accept <- &pipe{there, net.TCPAddrFromAddrPort(to), net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 40000))}:
-		return &pipe{here, net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 40000)), net.TCPAddrFromAddrPort(to)}, nil
+	case accept <- &pipe{there, w, net.TCPAddrFromAddrPort(to), net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 40000))}:
+		return &pipe{here, w, net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 40000)), net.TCPAddrFromAddrPort(to)}, nil
 	default:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	}
@@ -110,7 +120,16 @@ func (w *world) dial(ctx context.Context, from netip.Addr, addr string) (net.Con
 
 type pipe struct {
 	net.Conn
+	w             *world
 	local, remote net.Addr
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	n, err := p.Conn.Write(b)
+	p.w.mu.Lock()
+	p.w.sent.streamBytes += n
+	p.w.mu.Unlock()
+	return n, err
 }
 
 func (p *pipe) LocalAddr() net.Addr  { return p.local }

@@ -113,8 +113,10 @@ func (d *Desk) stampOwned(ctx context.Context, e negotiate.StampOwned) {
 		return true
 	})
 	if err != nil {
-		d.o.Logger.Warn("move not noted in the VM's metadata; its cool-down is not known to the next host", "vm", e.VM, "err", err)
+		d.o.Logger.Warn("move not noted in the VM's metadata; it is tried again, and the VM not moved on before", "vm", e.VM, "err", err)
+		return
 	}
+	d.answer(d.copyState(ctx, e.VM, 0)) // so that the book sees that it is noted
 }
 
 func (d *Desk) autostart(ctx context.Context, e negotiate.Autostart, attempt negotiate.Attempt) {

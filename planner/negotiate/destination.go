@@ -27,6 +27,9 @@ type Entry struct {
 	Tries   int           // of the act in progress
 	Watched bool          // no restart of this agent and no silence of libvirt since the copy was admitted
 	Ran     bool          // the copy was seen running
+	// Unnoted is set while the VM's own metadata may not tell of the finished
+	// move: an agent may die, or libvirt be away, before StampOwned is done.
+	Unnoted bool
 	Look    uint64        // number of the look at libvirt that may find the copy gone; earlier ones are out of date
 	Ending  uint64        // the first look after the lease had run out; 0 before
 }
@@ -89,6 +92,9 @@ func (d Destination) MayMove(vm VMID) (bool, string) {
 	e, ok := d.Entry(vm)
 	if ok && e.Record.State.active() {
 		return false, fmt.Sprintf("its hand-over from %s is %s", e.Record.Source, e.Record.State)
+	}
+	if ok && e.Unnoted {
+		return false, fmt.Sprintf("its move from %s is not noted in its metadata yet, and it would not rest", e.Record.Source)
 	}
 	return true, ""
 }
@@ -157,9 +163,20 @@ func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
 	case t.Kind == TimerRetry && (r.State == DestCommitted || r.State == DestAborting):
 		d, look := d.look(e)
 		return d, []Effect{look, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
+	case t.Kind == TimerRetry && r.State == DestOwned && e.Unnoted:
+		e.Tries++
+		d, look := d.look(e)
+		effects := []Effect{look, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
+		if e.Tries == unnotedAlarm {
+			effects = append(effects, Alarm{t.VM, "the move cannot be noted in the VM's metadata: until it is, the VM is not moved on"})
+		}
+		return d, effects
 	}
 	return d, nil
 }
+
+// unnotedAlarm is the number of tries after which an operator is called.
+const unnotedAlarm = 5
 
 // leaseTimer ends a lease without a copy. Whether an admitted copy never came is
 // libvirt's to say.
@@ -266,7 +283,8 @@ func RecoverDestination(host HostID, limits Limits, records []DestRecord, at Mom
 			d, more = d.persist(e, SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL})
 		case r.State == DestIncoming:
 			more = []Effect{SetTimer{TimerLease, r.VM, d.Limits.LeaseTTL}}
-		case r.State == DestCommitted || r.State == DestAborting:
+		case r.State == DestCommitted || r.State == DestAborting || r.State == DestOwned:
+			e.Unnoted = r.State == DestOwned
 			more = []Effect{SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
 		}
 		if r.State != DestHeld {

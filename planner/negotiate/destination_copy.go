@@ -24,6 +24,10 @@ func (d Destination) appeared(ev CopyAppeared) (Destination, []Effect) {
 		return d.finishAbort(e)
 	case DestReleased:
 		return d.late(e)
+	case DestOwned: // its stamp still says that it is on its way
+		if e.Unnoted && e.Copy == CopyRunning {
+			return d.with(e), []Effect{StampOwned{ev.VM, ev.Attempt, e.Record.Source}}
+		}
 	}
 	return d.with(e), nil
 }
@@ -31,7 +35,7 @@ func (d Destination) appeared(ev CopyAppeared) (Destination, []Effect) {
 // stranger is a copy with a token that the book does not hold.
 func (d Destination) stranger(e Entry, known bool, ev CopyAppeared) (Destination, []Effect) {
 	if known && ev.State == CopyRunning && !e.Record.State.active() {
-		e.Copy = ev.State // it came back or moved on by other means; it is here
+		e.Copy, e.Unnoted = ev.State, false // noted, or it came back by other means; it is here
 		return d.with(e), nil
 	}
 	if ev.State == CopyRunning {
@@ -82,7 +86,7 @@ func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
 	if !looked && (ev.Query != 0 || !seen) {
 		return d, nil
 	}
-	e.Copy = CopyNone
+	e.Copy, e.Unnoted = CopyNone, false
 	switch e.Record.State {
 	case DestIncoming:
 		if seen || e.Ending != 0 && ev.Query >= e.Ending {

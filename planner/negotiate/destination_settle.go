@@ -59,8 +59,8 @@ func (d Destination) finishCommit(e Entry) (Destination, []Effect) {
 // own makes the copy this host's VM.
 func (d Destination) own(e Entry) (Destination, []Effect) {
 	r := e.Record
-	e.Record.State, e.Tries = DestOwned, 0
-	effects := []Effect{StampOwned{r.VM, r.Attempt, r.Source}}
+	e.Record.State, e.Tries, e.Unnoted = DestOwned, 0, true
+	effects := []Effect{StampOwned{r.VM, r.Attempt, r.Source}, SetTimer{TimerRetry, r.VM, d.Limits.Retry}}
 	if r.Autostart {
 		effects = append(effects, Autostart{r.VM, true})
 	}

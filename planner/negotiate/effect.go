@@ -43,7 +43,8 @@ type Stamp struct {
 
 // StampOwned writes the finished move into the VM's metadata at the destination:
 // last host, time, and the list for the cool-down. It must be done at most once
-// an attempt, whatever is repeated. A failure is only logged.
+// an attempt, whatever is repeated: it is asked for until libvirt shows the VM
+// without the attempt's lease, as CopyAppeared, which answers it.
 type StampOwned struct {
 	VM      VMID
 	Attempt Attempt

@@ -64,10 +64,20 @@ func DestinationTransition(vm VMID, before Destination, ev DestinationEvent, aft
 		From: from, Event: eventName(ev), To: to, Acts: acts(effects)}
 }
 
-// RecoveredSource describes a source that comes back from its record.
+// EventRestart is the event of a state machine that comes back from its record.
+const EventRestart = "restart"
+
+// RecoveredSource describes a source after RecoverSource.
 func RecoveredSource(after Source, effects []Effect) Transition {
-	t := SourceTransition(Source{Record: after.Record}, nil, after, effects)
-	t.From, t.Event = string(after.Record.State), "restart"
+	t := SourceTransition(after, nil, after, effects)
+	t.From, t.Event = string(after.Record.State), EventRestart
+	return t
+}
+
+// RecoveredDestination describes what RecoverDestination made of one VM.
+func RecoveredDestination(vm VMID, after Destination, effects []Effect) Transition {
+	t := DestinationTransition(vm, after, nil, after, effects)
+	t.Event = EventRestart
 	return t
 }
 

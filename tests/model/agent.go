@@ -67,6 +67,9 @@ func (w *World) stepSource(h, v int, ev negotiate.SourceEvent, crash int, due ti
 		w.tracef("  the journal fails")
 		next, effects = host.Sources[v].Step(at, ev)
 	}
+	if w.cfg.Record != nil {
+		w.cfg.Record(negotiate.SourceTransition(host.Sources[v], ev, next, effects))
+	}
 	host.Sources[v] = next
 	r := &run{w: w, host: h, vm: v, source: true, timer: timer, now: at.Now}
 	r.all(effects, crash)
@@ -91,10 +94,34 @@ func (w *World) stepDestAt(h int, ev negotiate.DestinationEvent, timer bool, cra
 		crash = -1
 		next, effects = host.Dest.Step(at, negotiate.PersistFailed{VM: id, Err: "disk full"})
 	}
+	if id, ok := subjectOf(ev); ok && w.cfg.Record != nil {
+		w.cfg.Record(negotiate.DestinationTransition(id, host.Dest, ev, next, effects))
+	}
 	host.Dest = next
 	r := &run{w: w, host: h, timer: timer, now: at.Now}
 	r.all(effects, crash)
 	return r.allowed
+}
+
+// subjectOf is the VM that a destination's event is about.
+func subjectOf(ev negotiate.DestinationEvent) (negotiate.VMID, bool) {
+	switch e := ev.(type) {
+	case negotiate.Received:
+		return e.Message.VM, true
+	case negotiate.PrepareCheck:
+		return e.VM, true
+	case negotiate.CopyAppeared:
+		return e.VM, true
+	case negotiate.CopyGone:
+		return e.VM, true
+	case negotiate.CopyLost:
+		return e.VM, true
+	case negotiate.ActFailed:
+		return e.VM, true
+	case negotiate.TimerFired:
+		return e.VM, true
+	}
+	return "", false
 }
 
 func persists(effects []negotiate.Effect) bool {

@@ -54,7 +54,7 @@ func (w *World) encodeHost(e *encoder, h int) {
 		e.destRecord(en.Record)
 		e.str(string(en.Copy))
 		e.bytes(rank(en.Look), rank(en.Ending), byte(min(en.Tries, 1)))
-		e.bools(en.Watched, en.Ran)
+		e.bools(en.Watched, en.Ran, en.Unnoted)
 	}
 	for _, q := range host.Dest.Questions {
 		e.str(string(q.From))

@@ -46,6 +46,8 @@ type Config struct {
 	Untimed bool
 	// Restart lets a host start a VM from its disk when its journal allows.
 	Restart bool
+	// Record, when set, gets each step of a state machine.
+	Record func(negotiate.Transition)
 	// Trace, when set, gets a line for each action, message and act.
 	Trace func(format string, args ...any)
 }

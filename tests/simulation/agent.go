@@ -130,7 +130,9 @@ func (s *stepping) now(at negotiate.Moment, failed bool) {
 		}
 		next, effects := old.Step(at, ev)
 		s.effects, s.commit = effects, func() { h.agent.sources[v] = next }
-		s.transit = negotiate.SourceTransition(old, ev, next, effects)
+		if w := s.w.cfg; w.Trace != nil || w.Record != nil { // describing costs as much as stepping
+			s.transit = negotiate.SourceTransition(old, ev, next, effects)
+		}
 		return
 	}
 	ev := s.in.dst
@@ -140,7 +142,9 @@ func (s *stepping) now(at negotiate.Moment, failed bool) {
 	old := h.agent.dest
 	next, effects := old.Step(at, ev)
 	s.effects, s.commit = effects, func() { h.agent.dest = next }
-	s.transit = negotiate.DestinationTransition(id, old, ev, next, effects)
+	if w := s.w.cfg; w.Trace != nil || w.Record != nil {
+		s.transit = negotiate.DestinationTransition(id, old, ev, next, effects)
+	}
 }
 
 // write is the record reaching the disk.
@@ -164,9 +168,7 @@ func (s *stepping) perform() {
 	}
 	if dies != 0 {
 		s.commit()
-		if w.cfg.Record != nil {
-			w.cfg.Record(s.transit)
-		}
+		w.record(s.transit)
 	}
 	for i, e := range s.effects {
 		if i == dies {
@@ -189,6 +191,13 @@ func (s *stepping) perform() {
 		w.crashAgent(h)
 	}
 	w.checkHost(h, s.in.vm)
+}
+
+// record hands a step to whoever follows the run.
+func (w *world) record(t negotiate.Transition) {
+	if w.cfg.Record != nil {
+		w.cfg.Record(t)
+	}
 }
 
 func (s *stepping) trace() {
@@ -231,12 +240,16 @@ func (w *world) restartAgent(h *host) {
 	}
 	var effects []negotiate.Effect
 	h.agent.dest, effects = negotiate.RecoverDestination(h.id, w.limits, records, at)
+	for _, r := range records {
+		w.record(negotiate.RecoveredDestination(r.VM, h.agent.dest, effects))
+	}
 	if !w.recovering(h, effects) {
 		return
 	}
 	for _, v := range slices.Sorted(maps.Keys(h.srcJournal)) {
 		s, effects := negotiate.RecoverSource(h.id, w.timing, throughJournal(h.srcJournal[v], negotiate.DecodeSourceRecord))
 		h.agent.sources[v] = s
+		w.record(negotiate.RecoveredSource(s, effects))
 		if !w.recovering(h, effects) {
 			return
 		}

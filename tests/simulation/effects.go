@@ -173,7 +173,7 @@ func (w *world) actCopy(h *host, e negotiate.Effect) {
 	switch e := e.(type) {
 	case negotiate.StampOwned:
 		v := w.vmOf[e.VM]
-		w.call(h, v, func() input { w.stampOwned(h, v, e); return input{} })
+		w.call(h, v, func() input { return w.stampOwned(h, v, e) })
 	case negotiate.QueryCopy:
 		v := w.vmOf[e.VM]
 		w.call(h, v, func() input { return input{dst: w.lookCopy(h, v, e.Query)} })
@@ -211,10 +211,13 @@ func (h *host) owns(v int, attempt negotiate.Attempt, lease negotiate.LeaseID) b
 func (h *host) copying(v int) bool { return h.jobs[v] != nil && h.jobs[v].phase >= copying }
 
 // stampOwned notes the finished move once, in the metadata that travels.
-func (w *world) stampOwned(h *host, v int, e negotiate.StampOwned) {
+func (w *world) stampOwned(h *host, v int, e negotiate.StampOwned) input {
 	m, defined := h.meta[v]
-	if !h.virt || !defined || m.lastFrom == e.From && m.lease == "" {
-		return
+	switch {
+	case !h.virt || !defined:
+		return input{} // a failure is only logged
+	case m.lastFrom == e.From && m.lease == "":
+		return input{dst: w.lookCopy(h, v, 0)}
 	}
 	m.lastFrom, m.movedAt, m.lease = e.From, w.date(h), ""
 	recent := m.moves[:0:0]
@@ -225,6 +228,7 @@ func (w *world) stampOwned(h *host, v int, e negotiate.StampOwned) {
 	}
 	m.moves = append(recent, m.movedAt)
 	h.meta[v] = m
+	return input{dst: w.lookCopy(h, v, 0)}
 }
 
 // done counts a finished attempt.

@@ -113,7 +113,10 @@ const (
 
 // build makes the hosts and their VMs: a tenth of the hosts is about to be hot.
 func (w *world) build() {
-	hot := 1 + w.cfg.Agents/10
+	hot := w.cfg.Hot
+	if hot == 0 {
+		hot = 1 + w.cfg.Agents/10
+	}
 	for n := range w.cfg.Agents {
 		id := negotiate.HostID(fmt.Sprintf("h%03d", n))
 		w.hostOf[id] = n

@@ -54,6 +54,10 @@ func (w *world) deliver(from, to int, m negotiate.Message) {
 	ev := negotiate.Received{From: w.hosts[from].id, Message: m}
 	switch m.Kind {
 	case negotiate.Granted, negotiate.Refused, negotiate.Ack, negotiate.StatusReply:
+		s := h.agent.sources[v]
+		if m.Kind == negotiate.Refused && s.Phase == negotiate.PhaseReserving && s.Next == 1 && s.Record.Attempt == m.Attempt && s.Record.To == ev.From {
+			w.stats.FirstRefusals++
+		}
 		w.post(h, input{vm: v, src: ev})
 		return
 	case negotiate.Commit, negotiate.Abort:

@@ -105,7 +105,7 @@ func (w *world) gossip(h *host) {
 // peers are the other hosts as gossip shows them to h: each digest takes its time
 // to each receiver, and one in fifty comes with a push/pull only.
 func (w *world) peers(h *host) []planner.Peer {
-	out := make([]planner.Peer, 0, len(w.hosts)-1)
+	out := w.scratch[:0] // Decide keeps nothing of it
 	for _, o := range w.hosts {
 		if o == h {
 			continue
@@ -126,7 +126,31 @@ func (w *world) peers(h *host) []planner.Peer {
 		}
 		out = append(out, p)
 	}
+	w.scratch = out
 	return out
+}
+
+// heat lets the host of some VM that has moved become hot: the VM must rest there
+// all the same.
+func (w *world) heat() {
+	v := w.rng.IntN(len(w.vms))
+	for range 50 {
+		if len(w.vms[v].moves) > 0 {
+			break
+		}
+		v = w.rng.IntN(len(w.vms))
+	}
+	h := w.hosts[w.vms[v].home]
+	n := 0
+	for _, d := range h.domains {
+		if d.run == running {
+			n++
+		}
+	}
+	for _, v := range slices.Sorted(maps.Keys(h.domains)) {
+		level := 9.2 / float64(max(1, n)) * (0.95 + 0.1*w.rng.Float64())
+		w.vms[v].plan.CPU, w.vms[v].plan.NowCPU = flat(level), planner.Cores(level)
+	}
 }
 
 // round is one decision round of a host. One that is surely calm is left out.
@@ -262,5 +286,6 @@ func (w *world) start(h *host, v int, order []planner.HostID, operator string) {
 	if operator == "" {
 		w.checkPlanned(h, v, order)
 	}
+	w.stats.Asked++
 	w.post(h, input{vm: v, src: s})
 }

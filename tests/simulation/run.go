@@ -24,6 +24,7 @@ func Run(cfg Config) Result {
 		w.every(w.between(0, roundEvery), roundEvery, func() { w.round(h) })
 	}
 	w.after(w.between(0, 5*time.Second), w.orders)
+	w.every(30*time.Second, 15*time.Second, w.heat)
 	w.after(w.between(5*time.Second, 30*time.Second), w.faults)
 	w.run(faultsLast)
 	w.settle()

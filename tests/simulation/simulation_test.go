@@ -3,6 +3,8 @@ package simulation
 import (
 	"flag"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"testing"
 
 	"headroom/tests/model"
@@ -13,6 +15,12 @@ var (
 	seedsFlag = flag.Uint64("seeds", 1000, "how many seeds to run")
 	firstFlag = flag.Uint64("first", 1, "the first of them")
 )
+
+// TestMain trades memory for time: a run makes much garbage and lives shortly.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
 
 // TestSeeds runs many fleets. A failing seed is printed, and -seed N replays it
 // with its trace.
@@ -67,5 +75,25 @@ func TestMutants(t *testing.T) {
 			}
 			t.Fatal("not caught in 400 seeds")
 		})
+	}
+}
+
+// TestHerdBound: 20 of 100 hosts become hot at once. Almost no first choice
+// refuses, and no destination is overrun.
+func TestHerdBound(t *testing.T) {
+	var sum HerdResult
+	for seed := range uint64(20) {
+		r := Herd(seed, 100, 20, true)
+		if r.Violation != "" {
+			t.Fatal(r.Violation)
+		}
+		if r.Moved < 20 || r.StillHot > 0 {
+			t.Errorf("seed %d: %d moved, %d hosts still hot", seed, r.Moved, r.StillHot)
+		}
+		sum.Asked, sum.FirstRefusals, sum.Busiest = sum.Asked+r.Asked, sum.FirstRefusals+r.FirstRefusals, max(sum.Busiest, r.Busiest)
+	}
+	t.Logf("%+v", sum)
+	if sum.Busiest > 3 || 20*sum.FirstRefusals >= sum.Asked {
+		t.Errorf("busiest destination %d, want at most 3; %d of %d first choices refused, want below 5 %%", sum.Busiest, sum.FirstRefusals, sum.Asked)
 	}
 }

@@ -16,6 +16,8 @@ import (
 type Config struct {
 	Seed   uint64
 	Agents int          // 5..500
+	Hot    int          // hosts whose demand exceeds their cores from the start; 0: a tenth
+	Calm   bool         // nothing goes wrong, and no operator gives orders
 	Mutant model.Mutant // a rule broken on purpose
 	// Trace, when set, gets a line for each event.
 	Trace func(format string, args ...any)
@@ -38,6 +40,8 @@ type Result struct {
 	Refusals  int // Reserve refused
 	Crashes   int // of agents
 	Operators int // hand-overs that an operator had to decide
+	// FirstRefusals are attempts whose first choice refused the lease.
+	Asked, FirstRefusals int
 }
 
 // maxEvents bounds a run: some 20,000 are usual for 500 agents.
@@ -82,7 +86,8 @@ type world struct {
 	limits  negotiate.Limits
 	parted  func(a, b int) bool // messages from a to b do not arrive
 	healing int                 // which rule of parted holds
-	quiet   bool                // faults are over, nothing new begins
+	scratch []planner.Peer
+	quiet   bool // faults are over, nothing new begins
 	leases  map[negotiate.LeaseID]bool
 	stats   Result
 	broken  string
@@ -128,15 +133,20 @@ func newWorld(cfg Config) *world {
 		w.cfg.Agents = drawAgents(rng)
 	}
 	w.stats = Result{Seed: cfg.Seed, Agents: w.cfg.Agents}
-	w.rates = drawRates(rng)
+	if w.rates = drawRates(rng); cfg.Calm {
+		w.rates = rates{}
+	}
 	w.build()
 	return w
 }
 
-// drawAgents is log-uniform between 5 and 500: most fleets are small, and so
-// quick to run.
+// drawAgents is log-uniform between 5 and 100 for seven fleets of eight, which are
+// quick to run, and up to 500 for the eighth.
 func drawAgents(rng *rand.Rand) int {
-	return int(5 * math.Exp(rng.Float64()*math.Log(100)))
+	if rng.IntN(8) == 0 {
+		return 101 + rng.IntN(400)
+	}
+	return int(5 * math.Exp(rng.Float64()*math.Log(20)))
 }
 
 func drawRates(rng *rand.Rand) rates {
