@@ -93,9 +93,11 @@ func (a *Agent) handle(ctx context.Context, h config.Handler, ev api.Event) {
 }
 
 // firstBytes keeps the first maxComplaint bytes of what is written.
-type firstBytes struct{ bytes.Buffer }
+type firstBytes struct{ kept []byte }
 
 func (f *firstBytes) Write(b []byte) (int, error) {
-	f.Buffer.Write(b[:min(len(b), max(0, maxComplaint-f.Len()))])
+	f.kept = append(f.kept, b[:min(len(b), maxComplaint-len(f.kept))]...)
 	return len(b), nil
 }
+
+func (f *firstBytes) String() string { return string(f.kept) }

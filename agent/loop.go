@@ -336,7 +336,8 @@ func refusedHosts(u handover.Update) []planner.RefusedDestination {
 	var out []planner.RefusedDestination
 	for _, c := range u.Done.Refused {
 		out = append(out, planner.RefusedDestination{Host: planner.HostID(c.Host),
-			Refusals: []planner.Refusal{{Kind: planner.RefuseBackoff, Text: fmt.Sprintf("%s: %s", c.Refusal.Kind, c.Refusal.Text)}}})
+			RetryAfter: time.Duration(c.Refusal.RetryAfterMS) * time.Millisecond,
+			Refusals:   []planner.Refusal{{Kind: planner.RefuseBackoff, Text: fmt.Sprintf("%s: %s", c.Refusal.Kind, c.Refusal.Text)}}})
 	}
 	return out
 }

@@ -86,6 +86,7 @@ func (a *Agent) meshStatus() api.MeshStatus {
 	s.HealthScore = a.o.Mesh.HealthScore()
 	st := a.o.Mesh.Stats()
 	s.Refused, s.DigestsSent, s.DigestsHeld = st.Refused, st.DigestsSent, st.DigestsHeld
+	s.DigestIntervalS = st.MinInterval.Seconds()
 	s.BudgetPerS, s.DroppedEvents, s.QueueDepthPeak = st.BudgetPerSecond, st.DroppedEvents, st.QueueDepth
 	return s
 }

@@ -37,6 +37,21 @@ type world struct {
 	hosts map[netip.Addr]*host
 	cuts  func(a, b netip.Addr) bool
 	sent  traffic
+	tape  []taped // packets, while taping
+	tapes bool
+}
+
+// taped is a packet as somebody on the wire would keep it.
+type taped struct {
+	from, to netip.AddrPort
+	bytes    []byte
+}
+
+// setTaping starts and stops keeping packets, at most 5000.
+func (w *world) setTaping(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tapes = on
 }
 
 // traffic is what has been sent so far; streams count both ways.
@@ -75,6 +90,9 @@ func (w *world) packet(from, to netip.AddrPort, b []byte) {
 	defer w.mu.Unlock()
 	w.sent.packets++
 	w.sent.packetBytes += len(b)
+	if w.tapes && len(w.tape) < 5000 {
+		w.tape = append(w.tape, taped{from, to, append([]byte(nil), b...)})
+	}
 	h := w.hosts[to.Addr()]
 	if h == nil || w.cuts(from.Addr(), to.Addr()) || w.rng.Float64() < w.loss {
 		return

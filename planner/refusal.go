@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Kind is why something may not be done. The list is closed: do not reorder or
@@ -69,6 +70,8 @@ type RefusedDestination struct {
 	// Gain and Cost of the move there, where it was weighed.
 	Gain CoreSeconds `json:"gain_core_s,omitempty"`
 	Cost CoreSeconds `json:"cost_core_s,omitempty"`
+	// RetryAfter is when the host wants to be asked again; 0: it did not say.
+	RetryAfter time.Duration `json:"retry_after_ns,omitempty"`
 }
 
 func refuse(k Kind, format string, args ...any) Refusal {

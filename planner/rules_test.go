@@ -382,3 +382,18 @@ func TestIdleSecondsDoNotPayForBusyOnes(t *testing.T) {
 		t.Errorf("%+v, want 0.05 cores without the move", v)
 	}
 }
+
+// TestRestsAsLongAsAsked: a host that refused is not asked again before it wants
+// to be, within bounds.
+func TestRestsAsLongAsAsked(t *testing.T) {
+	p := DefaultPolicy()
+	for _, c := range []struct{ asked, want time.Duration }{
+		{0, time.Minute}, {time.Second, 15 * time.Second}, {30 * time.Second, 30 * time.Second},
+		{5 * time.Minute, 5 * time.Minute}, {time.Hour, 10 * time.Minute},
+	} {
+		s := State{}.NoteRefused(epoch, "vm", []RefusedDestination{{Host: "b", RetryAfter: c.asked}}, p)
+		if got := s.Rests[0].Until.Sub(epoch); got != c.want {
+			t.Errorf("asked for %v: rests %v, want %v", c.asked, got, c.want)
+		}
+	}
+}

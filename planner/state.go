@@ -69,9 +69,10 @@ func (s State) expire(now time.Time) State {
 	return s
 }
 
-// NoteRefused lets the pairs of vm and each refusing host rest for
-// Policy.RefusalBackoff, so that the next round looks elsewhere. Call it with
-// what Choose refused, or with the host that refused a lease or failed a move.
+// NoteRefused lets the pairs of vm and each refusing host rest, so that the next
+// round looks elsewhere: as long as the host asked for, between a quarter and ten
+// times Policy.RefusalBackoff, or that where it did not say. Call it with what
+// Choose refused, or with the host that refused a lease or failed a move.
 func (s State) NoteRefused(now time.Time, vm VMID, refused []RefusedDestination, p Policy) State {
 	s = s.expire(now)
 	for _, r := range refused {
@@ -79,7 +80,11 @@ func (s State) NoteRefused(now time.Time, vm VMID, refused []RefusedDestination,
 		if len(r.Refusals) > 0 {
 			why = r.Refusals[0].String()
 		}
-		s.Rests = append(s.Rests, Rest{VM: vm, Host: r.Host, Until: now.Add(p.RefusalBackoff), Why: why})
+		rest := p.RefusalBackoff
+		if r.RetryAfter > 0 {
+			rest = min(10*rest, max(rest/4, r.RetryAfter))
+		}
+		s.Rests = append(s.Rests, Rest{VM: vm, Host: r.Host, Until: now.Add(rest), Why: why})
 	}
 	if n := len(s.Rests) - maxRests; n > 0 {
 		s.Rests = s.Rests[n:]

@@ -56,11 +56,15 @@ type MeshStatus struct {
 	// Refused counts what was turned away, by reason.
 	Refused map[string]uint64 `json:"refused"`
 	// DigestsHeld counts digests that the gossip budget held back.
-	DigestsSent    uint64  `json:"digests_sent"`
-	DigestsHeld    uint64  `json:"digests_held"`
-	BudgetPerS     float64 `json:"budget_per_s"`
-	DroppedEvents  uint64  `json:"dropped_events"`
-	QueueDepthPeak int     `json:"queue_depth"`
+	DigestsSent uint64 `json:"digests_sent"`
+	DigestsHeld uint64 `json:"digests_held"`
+	// BudgetPerS is how many digests a second the gossip of so many members
+	// carries, of which a quarter is used; DigestIntervalS is what that leaves to
+	// each host.
+	BudgetPerS      float64 `json:"budget_per_s"`
+	DigestIntervalS float64 `json:"digest_interval_s"`
+	DroppedEvents   uint64  `json:"dropped_events"`
+	QueueDepthPeak  int     `json:"queue_depth"`
 }
 
 // HistoryStatus is the state of the embedded store.

@@ -65,6 +65,10 @@ func statusTable(w *tabwriter.Writer, s api.Status) {
 		mesh += ", view not stable: " + s.Mesh.Why
 	}
 	row(w, "Mesh:", mesh)
+	if s.Mesh.Members > 0 {
+		row(w, "Gossip:", fmt.Sprintf("a digest each %.0f s at most, a quarter of the %.1f/s that %d hosts' gossip carries; %d sent, %d held back, %d waiting",
+			s.Mesh.DigestIntervalS, s.Mesh.BudgetPerS, s.Mesh.Members, s.Mesh.DigestsSent, s.Mesh.DigestsHeld, s.Mesh.QueueDepthPeak))
+	}
 	for _, reason := range sortedKeys(s.Mesh.Refused) {
 		if n := s.Mesh.Refused[reason]; n > 0 {
 			row(w, "", fmt.Sprintf("refused: %d %s", n, reason))

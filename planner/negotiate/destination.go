@@ -30,8 +30,8 @@ type Entry struct {
 	// Unnoted is set while the VM's own metadata may not tell of the finished
 	// move: an agent may die, or libvirt be away, before StampOwned is done.
 	Unnoted bool
-	Look    uint64        // number of the look at libvirt that may find the copy gone; earlier ones are out of date
-	Ending  uint64        // the first look after the lease had run out; 0 before
+	Look    uint64 // number of the look at libvirt that may find the copy gone; earlier ones are out of date
+	Ending  uint64 // the first look after the lease had run out; 0 before
 }
 
 // Question is a Status that waits for libvirt.

@@ -29,7 +29,7 @@ func (d Destination) reserve(at Moment, ev Received) (Destination, []Effect) {
 		}
 	}
 	if ev.Admission != nil {
-		return d, []Effect{refuse(ev.From, m, *ev.Admission)}
+		return d, []Effect{refuse(ev.From, m, d.advised(*ev.Admission))}
 	}
 	if n := d.others(m.VM); n >= d.Limits.MaxIncoming {
 		return d, []Effect{refuse(ev.From, m, Refusal{Kind: RefusedBusy,
@@ -75,6 +75,17 @@ func (e Entry) refuses(m Message) (Refusal, bool) {
 		return Refusal{Kind: RefusedPresent, Text: "the VM is here, " + string(e.Copy)}, true
 	}
 	return Refusal{}, false
+}
+
+// advised tells when to ask again, where waiting may help and the judge did not.
+func (d Destination) advised(r Refusal) Refusal {
+	switch r.Kind {
+	case RefusedNoRoom, RefusedBusy, RefusedDraining, RefusedIncomplete, RefusedDisabled:
+		if r.RetryAfterMS == 0 {
+			r.RetryAfterMS = d.Limits.RetryAfter.Milliseconds()
+		}
+	}
+	return r
 }
 
 // others counts the slots taken by other VMs.

@@ -17,12 +17,12 @@ import (
 //	NoOvercommit       checkHost: memory of VMs and leases within the host's
 //	JournalBeforeAct   checkJournal, checkCopyAct, checkSend, checkStart: the record first
 //	TokenMonotonic     persistSource, persistDest: attempts grow, lease ids are new
-//	HookRefusesStale   checkAllowed: by the journal and by true time
+//	HookRefusesStale   checkAllowed: what was granted, by true time
 //	HookSparesOthers   no operation but «migrate begin» asks the agent: restartLibvirtd
 //	                   keeps guests with the agent dead; the program is tested in agent/hook
-//	NoActionOnGossip   checkStart: a migration starts only to a host whose journal granted it
-//	NoActionOnTimeout  persistSource, persistDest: no timer decides
-//	BoundedConcurrency checkStart, persistDest: hand-overs per host
+//	NoActionOnGossip   checkStart: a migration starts only to the host whose journal granted it
+//	NoActionOnTimeout  persistSource, persistDest, checkTimer: no timer decides or acts
+//	BoundedConcurrency persistDest: VMs on their way to a host
 //	CooldownTravels    checkPlanned: by what truly moved, whatever agents forgot
 //	NoReturnWithin2h   checkPlanned
 //	NoLivelock         checkPlanned: no VM goes to and fro
@@ -108,8 +108,8 @@ func (w *world) checkStart(h *host, v int, e negotiate.StartMigration) {
 	if r.State != negotiate.SourceMigrating || r.Attempt != e.Attempt || r.Lease != e.Lease {
 		w.violate("JournalBeforeAct: StartMigration %d/%s with a journal of %d/%s %s", e.Attempt, e.Lease, r.Attempt, r.Lease, r.State)
 	}
-	if !w.leases[e.Lease] {
-		w.violate("NoActionOnGossip: %s starts to move %s under %q, which no host granted", h.id, e.VM, e.Lease)
+	if g, ok := w.leases[e.Lease]; !ok || g.host != w.hostOf[e.To] || g.vm != v || g.source != h.id || g.attempt != e.Attempt {
+		w.violate("NoActionOnGossip: %s starts to move %s to %s under %q, which that host did not grant for it", h.id, e.VM, e.To, e.Lease)
 	}
 }
 
@@ -159,14 +159,17 @@ func (w *world) persistDest(h *host, rec negotiate.DestRecord, timer bool) {
 		w.violate("NoActionOnTimeout: a timer turned %s into %s", old.State, rec.State)
 	}
 	fresh := rec.State == negotiate.DestHeld && rec.Lease != old.Lease
-	if fresh && w.leases[rec.Lease] {
+	if _, given := w.leases[rec.Lease]; fresh && given {
 		w.violate("TokenMonotonic: lease %s is given again", rec.Lease)
 	}
 	h.dstJournal[v] = rec
+	if rec.State == negotiate.DestOwned && (old.State != negotiate.DestOwned || old.Lease != rec.Lease) {
+		w.vms[v].moves = append(w.vms[v].moves, moved{w.now, w.hostOf[rec.Source], h.n})
+	}
 	if !fresh {
 		return
 	}
-	w.leases[rec.Lease] = true
+	w.leases[rec.Lease] = grant{w.now, h.n, v, rec.Source, rec.Attempt}
 	open := 0
 	for _, r := range h.dstJournal {
 		if active(r.State) {
@@ -199,25 +202,33 @@ func (w *world) expire(h *host, v int, lease negotiate.LeaseID) {
 	})
 }
 
-// checkAllowed: the hook lets in only what is held now, and not past its time in
-// truth, whatever the host's clocks say.
-func (w *world) checkAllowed(h *host, e negotiate.AllowPrepare) {
-	r := h.dstJournal[w.vmOf[e.VM]]
-	if r.State != negotiate.DestIncoming || r.Lease != e.Lease {
-		w.violate("HookRefusesStale: let in %s with a journal of %s %s", e.Lease, r.State, r.Lease)
+// checkAllowed: the hook lets in what this host granted to that source, for this
+// VM and attempt, and not past its time in truth, whatever clocks say. A restart
+// of the agent gives a lease a second life.
+func (w *world) checkAllowed(h *host, in input, e negotiate.AllowPrepare) {
+	const slack = 6 * time.Second // the disk may take 5 s to note it
+	p, asked := in.dst.(negotiate.PrepareCheck)
+	g, given := w.leases[e.Lease]
+	if !asked || !given || g.host != h.n || g.vm != w.vmOf[p.VM] || g.source != p.Source || g.attempt != p.Attempt || p.Lease != e.Lease {
+		w.violate("HookRefusesStale: %s lets in %+v, having granted %+v", h.id, p, g)
 	}
-	if !w.leases[e.Lease] {
-		w.violate("HookRefusesStale: let in %s, which was never given", e.Lease)
+	if age := w.now - max(g.at, h.agent.boot); age > leaseTTL+slack {
+		w.violate("HookRefusesStale: %s lets in %s after %v", h.id, e.Lease, age)
 	}
 }
 
-// noteMove keeps what truly moved, for the rules about rest.
-func (w *world) noteMove(v, from, to int) {
-	w.vms[v].moves = append(w.vms[v].moves, moved{w.now, from, to})
+// checkTimer: no timer changes a VM's run state, or lets it change.
+func (w *world) checkTimer(h *host, e negotiate.Effect) {
+	switch e.(type) {
+	case negotiate.ResumeCopy, negotiate.DestroyCopy, negotiate.ResumeLocal, negotiate.DestroyLocal,
+		negotiate.StartMigration, negotiate.AllowPrepare:
+		w.violate("NoActionOnTimeout: a timer of %s does %T", h.id, e)
+	}
 }
 
-// checkPlanned holds a move that a planner begins against what truly happened to
-// the VM. Wall clocks that are wrong by an hour shorten a rest by as much.
+// checkPlanned holds a move that a planner begins against the hand-overs that were
+// finished: whatever became of agents since, their hosts' journals said «owned». A
+// VM that libvirt or its watchdog took back to a host has not been moved. Wall clocks that are wrong by an hour shorten a rest by as much.
 func (w *world) checkPlanned(h *host, v int, order []planner.HostID) {
 	moves := w.vms[v].moves
 	if len(moves) == 0 {

@@ -43,6 +43,9 @@ func (w *world) subject(e negotiate.Effect) (int, bool) {
 // effect does one effect. Calls of libvirt take time and are answered by events;
 // a call that was made is done even if the agent dies meanwhile.
 func (w *world) effect(h *host, in input, e negotiate.Effect, s *stepping) {
+	if s != nil && s.timer {
+		w.checkTimer(h, e)
+	}
 	switch e := e.(type) {
 	case negotiate.ForgetDestination:
 		delete(h.dstJournal, w.vmOf[e.VM])
@@ -52,7 +55,7 @@ func (w *world) effect(h *host, in input, e negotiate.Effect, s *stepping) {
 	case negotiate.SetTimer:
 		w.setTimer(h, timerKey{isSourceTimer(e.Kind), e.Kind, w.vmOf[e.VM]}, e)
 	case negotiate.AllowPrepare:
-		w.checkAllowed(h, e)
+		w.checkAllowed(h, in, e)
 		if s != nil && s.in.hooked != nil {
 			s.answered = true
 			s.in.hooked(true)

@@ -43,10 +43,7 @@ func (w *world) startRunning(h *host, v int, byLibvirt bool) bool {
 	vm.epoch++ // from here on the disk is newer than any other copy of the memory
 	d.epoch = vm.epoch
 	vm.running++
-	if vm.home != h.n {
-		w.noteMove(v, vm.home, h.n)
-		vm.home = h.n
-	}
+	vm.home = h.n
 	if vm.running > 1 {
 		w.violate("OneRunner: %s runs on %d hosts", vm.id, vm.running)
 	}

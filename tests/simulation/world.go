@@ -88,7 +88,7 @@ type world struct {
 	healing int                 // which rule of parted holds
 	scratch []planner.Peer
 	quiet   bool // faults are over, nothing new begins
-	leases  map[negotiate.LeaseID]bool
+	leases  map[negotiate.LeaseID]grant
 	stats   Result
 	broken  string
 }
@@ -103,6 +103,14 @@ type vm struct {
 	excused bool
 	plan    planner.VM
 	moves   []moved // by the planner
+}
+
+// grant is a lease as its host's journal gave it.
+type grant struct {
+	at       time.Duration
+	host, vm int
+	source   negotiate.HostID
+	attempt  negotiate.Attempt
 }
 
 // moved is a finished move, as it was in truth.
@@ -127,7 +135,7 @@ type rates struct {
 func newWorld(cfg Config) *world {
 	rng := rand.New(rand.NewPCG(cfg.Seed, 0x6865616472))
 	w := &world{cfg: cfg, rng: rng, hostOf: map[negotiate.HostID]int{}, vmOf: map[negotiate.VMID]int{},
-		policy: planner.DefaultPolicy(), leases: map[negotiate.LeaseID]bool{}, parted: func(int, int) bool { return false }}
+		policy: planner.DefaultPolicy(), leases: map[negotiate.LeaseID]grant{}, parted: func(int, int) bool { return false }}
 	w.policy.Mode = planner.ModeAuto
 	if w.cfg.Agents == 0 {
 		w.cfg.Agents = drawAgents(rng)
