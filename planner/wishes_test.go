@@ -37,7 +37,7 @@ func TestHostRules(t *testing.T) {
 			t.Errorf("%v at the destination: %v", c.rules, offer.Refusals)
 		}
 		offer.Refusals = nil // an old agent that does not know the rule
-		p.WishCores = 0.01 // a wish may cost a move as small as this one
+		p.WishCores = 0.01   // a wish may cost a move as small as this one
 		if e := EvaluateMigration(h.VMs[0], *h, offer, p); e.Allowed() != (c.kind == "") || c.kind != "" && !hasKind(e.Refusals, c.kind) {
 			t.Errorf("%v at the source: %v", c.rules, e.Refusals)
 		}
