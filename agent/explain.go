@@ -73,6 +73,9 @@ func (b *book) concerning(name string, id planner.VMID) (entry, bool) {
 			return b.list[i], true // a round that weighed nobody is about all VMs
 		}
 	}
+	if n := len(b.list); n > 0 && id != "" {
+		return b.list[n-1], true
+	}
 	return entry{}, false
 }
 

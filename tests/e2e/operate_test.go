@@ -283,7 +283,7 @@ func TestEveryCommandAnswers(t *testing.T) {
 	conf := filepath.Join(n.Dir(), "headroom.toml")
 	for _, args := range [][]string{
 		{"status"}, {"vms"}, {"forecast", "app"}, {"slots"}, {"members"}, {"offers"}, {"decisions"}, {"migrations"}, {"plan"}, {"explain", "app"},
-		{"drain", "--reason", "test"}, {"undrain"}, {"pause", "--for", "1h", "--wait"}, {"resume", "--wait"},
+		{"pause", "--for", "1h"}, {"drain", "--reason", "test"}, {"undrain"}, {"resume", "--wait"}, // paused: nothing leaves
 		{"doctor", "--config", conf},
 	} {
 		table, err := n.Headroom(t.Context(), args...)
