@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"headroom/agent/config"
+	"headroom/agent/hypervisor"
+	"headroom/planner/negotiate"
 	"headroom/predict"
 )
 
@@ -68,6 +70,33 @@ func TestMemoryTLS(t *testing.T) {
 			if got := memoryTLS(config.Handover{TLS: word, TLSDir: dir}); got != want {
 				t.Errorf("%s, up to %q: %v, want %v", word, file, got, want)
 			}
+		}
+	}
+}
+
+// TestGuards: paused guards every VM, lock those whose lock is proven, plain none.
+// What has no guard is not moved by itself; an operator moves it the safe way.
+func TestGuards(t *testing.T) {
+	for _, c := range []struct {
+		configured     string
+		locked         bool
+		shown          negotiate.Guard
+		auto, operator negotiate.Guard
+	}{
+		{"paused", false, "paused", "paused", "paused"},
+		{"paused", true, "paused", "paused", "paused"},
+		{"lock", true, "lock", "lock", "lock"},
+		{"lock", false, "none", "plain", "paused"},
+		{"plain", true, "none", "plain", "plain"},
+	} {
+		a := &Agent{cfg: config.Config{Handover: config.Handover{Guard: c.configured}}}
+		dom := hypervisor.Domain{Locked: c.locked, LockWhy: "disk vda: nothing locks it"}
+		g, why := a.guard(&dom)
+		if g != c.shown || (why != "") != (g == noGuard) {
+			t.Errorf("%s, locked %v: %s (%s), want %s", c.configured, c.locked, g, why, c.shown)
+		}
+		if auto, operator := a.guardFor(dom, ""), a.guardFor(dom, "me"); auto != c.auto || operator != c.operator {
+			t.Errorf("%s, locked %v: %s by itself, %s for an operator; want %s and %s", c.configured, c.locked, auto, operator, c.auto, c.operator)
 		}
 	}
 }

@@ -128,7 +128,7 @@ func (a *Agent) start(ctx context.Context, vm planner.VM, dom hypervisor.Domain,
 		s.Need.Cores = vm.CPU.Peak[2] // 0.9
 	}
 	for _, id := range order {
-		s.Candidates = append(s.Candidates, negotiate.Candidate{Host: negotiate.HostID(id), Guard: a.guard()})
+		s.Candidates = append(s.Candidates, negotiate.Candidate{Host: negotiate.HostID(id), Guard: a.guardFor(dom, operator)})
 	}
 	cause := causePlanner
 	if operator != "" {

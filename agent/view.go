@@ -130,8 +130,10 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 			Attempt: planner.Attempt(v.dom.Metadata.Attempt), LastMoved: v.dom.Metadata.MovedAt,
 			LastFrom: planner.HostID(v.dom.Metadata.LastFrom), Moves: v.dom.Metadata.Moves,
 		},
-		Busy: v.dom.Job, Guarded: a.guard() != negotiate.GuardPlain, CPUModel: v.dom.CPUModel, Networks: v.dom.Networks,
+		Busy: v.dom.Job, CPUModel: v.dom.CPUModel, Networks: v.dom.Networks,
 	}
+	guard, _ := a.guard(&v.dom)
+	p.Guarded = guard != noGuard
 	if !v.dom.Migratable {
 		p.Unmovable = v.dom.Why
 	}
@@ -157,7 +159,34 @@ func hostRules(rules []hypervisor.HostRule) (out []planner.HostRule) {
 	return out
 }
 
-func (a *Agent) guard() negotiate.Guard { return negotiate.Guard(a.cfg.Handover.Guard) }
+// guard is what keeps the VM from running twice in a move, and why there is none:
+// no guard, no automatic move.
+func (a *Agent) guard(dom *hypervisor.Domain) (negotiate.Guard, string) {
+	switch g := negotiate.Guard(a.cfg.Handover.Guard); {
+	case g == negotiate.GuardPlain:
+		return noGuard, "handover.guard is \"plain\""
+	case g == negotiate.GuardLock && !dom.Locked:
+		return noGuard, "no disk lock is proven: " + dom.LockWhy
+	default:
+		return g, ""
+	}
+}
+
+// noGuard is shown for a VM that nothing would keep from running twice.
+const noGuard negotiate.Guard = "none"
+
+// guardFor is the guard of a move that starts now. An operator's move without a
+// proven lock goes the way that needs none; one without any guard is as configured.
+func (a *Agent) guardFor(dom hypervisor.Domain, operator string) negotiate.Guard {
+	g, _ := a.guard(&dom)
+	switch {
+	case g != noGuard:
+		return g
+	case operator != "" && a.cfg.Handover.Guard == string(negotiate.GuardLock):
+		return negotiate.GuardPaused
+	}
+	return negotiate.GuardPlain
+}
 
 // withHoldings is the host of the view with what the desk holds at this moment.
 func (a *Agent) withHoldings(v *view, h handover.Holdings) planner.Host {
@@ -218,10 +247,11 @@ func contentionIn(f predict.Forecast, usable, p float64) *float64 {
 }
 
 func (a *Agent) apiVM(v *vm) api.VM {
+	guard, unguarded := a.guard(&v.dom)
 	out := api.VM{
 		ID: v.dom.ID, Name: v.dom.Name, State: string(v.dom.State), VCPUs: v.dom.VCPUs, MemoryMiB: v.dom.MaxMemoryMiB,
 		Measured: v.why == "", Why: v.why, WaitSeconds: v.wait, Method: v.forecast.Method, Mode: string(a.policy.Mode),
-		Guard: string(a.guard()), Busy: v.dom.Job, LastFrom: v.dom.Metadata.LastFrom, HotSpots: hotTexts(v.hot),
+		Guard: string(guard), GuardWhy: unguarded, Busy: v.dom.Job, LastFrom: v.dom.Metadata.LastFrom, HotSpots: hotTexts(v.hot),
 		DiskReadBps: known(v.now.diskRead), DiskWriteBps: known(v.now.diskWrite),
 		NetRxBps: known(v.now.netRx), NetTxBps: known(v.now.netTx),
 		MajorFaultsPerS: known(v.now.majorFaults), SwitchesPerS: known(v.now.switches),

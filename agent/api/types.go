@@ -144,17 +144,20 @@ type VM struct {
 	WaitTail *VMWaitTail `json:"wait_tail"`
 	KVM      *VMExits    `json:"kvm"`
 	// Absent lists the signals that cannot be had, each with its reason.
-	Absent       []string   `json:"absent"`
-	PeakP50Cores *float64   `json:"peak_p50_cores"`
-	PeakP90Cores *float64   `json:"peak_p90_cores"`
-	Method       string     `json:"method"`
-	Mode         string     `json:"mode"`
-	Guard        string     `json:"guard"`
-	Job          string     `json:"job,omitempty"`
-	Busy         string     `json:"busy,omitempty"`
-	LastMoved    *time.Time `json:"last_moved"`
-	LastFrom     string     `json:"last_from,omitempty"`
-	HotSpots     []string   `json:"hot_spots"`
+	Absent       []string `json:"absent"`
+	PeakP50Cores *float64 `json:"peak_p50_cores"`
+	PeakP90Cores *float64 `json:"peak_p90_cores"`
+	Method       string   `json:"method"`
+	Mode         string   `json:"mode"`
+	// Guard keeps the VM from running twice in a move: paused, lock, or none, which
+	// is never moved by itself; GuardWhy says why there is none.
+	Guard     string     `json:"guard"`
+	GuardWhy  string     `json:"guard_why,omitempty"`
+	Job       string     `json:"job,omitempty"`
+	Busy      string     `json:"busy,omitempty"`
+	LastMoved *time.Time `json:"last_moved"`
+	LastFrom  string     `json:"last_from,omitempty"`
+	HotSpots  []string   `json:"hot_spots"`
 }
 
 // VMBlockIO is a VM's block requests in the last window. The 99th percentiles are

@@ -107,6 +107,7 @@ func (d *Libvirt) describe(ctx context.Context, p *pool, id string) (dom Domain,
 	switch {
 	case dom.State.Live():
 		dom.PID = d.pids.find(dom.Name, dom.ID)
+		d.judgeLock(&dom)
 	case dom.Reason == "" && dom.Metadata.Lease != "" && handedOver(d.o.LogDir, dom.Name):
 		dom.Reason = ReasonMigrated
 	}

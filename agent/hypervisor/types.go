@@ -52,6 +52,10 @@ type Domain struct {
 	// Migratable is false when the VM cannot be moved; Why says why.
 	Migratable bool
 	Why        string
+	// Locked says that its disks were just now proven to refuse a second writer on
+	// any host; LockWhy says why not.
+	Locked  bool
+	LockWhy string
 }
 
 // Disk is one disk of a VM.
@@ -62,6 +66,8 @@ type Disk struct {
 	Cache  string
 	// Shared says that other hosts can reach the same disk.
 	Shared bool
+	// ReadOnly says that the VM does not write to it.
+	ReadOnly bool
 }
 
 // Metadata is what headroom keeps in the VM's own libvirt metadata; it travels

@@ -142,7 +142,7 @@ func (d *Domain) plug(x *libvirtxml.DomainInterface) {
 // disk notes a disk. Whether a file's or a pool's is shared shows only on the
 // host: judgeDisks fills it in.
 func (d *Domain) disk(x *libvirtxml.DomainDisk) {
-	out := Disk{}
+	out := Disk{ReadOnly: x.ReadOnly != nil}
 	if x.Target != nil {
 		out.Target = x.Target.Dev
 	}

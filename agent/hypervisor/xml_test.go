@@ -19,7 +19,7 @@ func TestDomainsAreReadFromXML(t *testing.T) {
 	}{
 		{"macvtap", Domain{ID: "11111111-2222-4333-8444-555555555555", Name: "edge", VCPUs: 2, MemoryMiB: 2048, MaxMemoryMiB: 4096,
 			Taps: []string{"macvtap3", "vnet7", "vnet8"}, Networks: []string{"direct:eno1", "default"}, CPUModel: hostModel, Migratable: true,
-			Disks:    []Disk{{Target: "vda", Source: "rbd:vms/edge", Cache: "none", Shared: true}, {Target: "sda"}},
+			Disks:    []Disk{{Target: "vda", Source: "rbd:vms/edge", Cache: "none", Shared: true}, {Target: "sda", ReadOnly: true}},
 			Metadata: Metadata{Attempt: 3, LastFrom: "h2", MovedAt: moved, Moves: []time.Time{moved}, Mode: "approve", AntiAffinity: []string{"db"}}}},
 		{"vhostuser", Domain{ID: "21111111-2222-4333-8444-555555555555", Name: "dpdk", VCPUs: 8, MemoryMiB: 8192, MaxMemoryMiB: 8192,
 			Taps: []string{"vnet0"}, Networks: []string{"bridge:br0"}, Why: "it has a vhost-user interface, whose socket the destination may lack",

@@ -34,6 +34,9 @@ func vmsTable(w *tabwriter.Writer, vms []api.VM) {
 		if !v.Measured {
 			used, waited, note = absent, absent, v.Why
 		}
+		if v.GuardWhy != "" {
+			note = join(note, "no guard: "+v.GuardWhy)
+		}
 		for _, h := range v.HotSpots { // the numbers are in `headroom forecast`
 			kind, _, _ := strings.Cut(h, ":")
 			note = join(note, kind)
