@@ -79,7 +79,7 @@ bench-sampler: deps ## what sampling costs, beside the other ways; writes docs/S
 	$(GO) build -o bin/bench-sampler ./tests/bench/sampler
 	bin/bench-sampler -doc docs/SAMPLER.md
 
-# Three minutes each hundred faults; FAULTS=n BARE=n MOVES=n for less.
+# About ten seconds a fault; FAULTS=n BARE=n MOVES=n for less.
 bench-faults: deps build ## faults at every phase of a hand-over in the lab, timed moves; ends with a JSON line
 	@$(GO) run ./tests/bench/faults -bin $(BIN) -out $${OUT:-bin/faults.jsonl} -faults $${FAULTS:-240} -bare $${BARE:-24} -moves $${MOVES:-15}
 
