@@ -166,105 +166,6 @@ func CooldownLeft(h MoveHistory, now time.Time, p Policy) time.Duration {
 	return max(0, rest-max(0, now.Sub(last)))
 }
 
-// feasible splits the peers, by what gossip says, into those worth a probe
-// (sorted) and those refused with every reason known.
-func (r *planning) feasible(vm *VM) ([]HostID, []RefusedDestination) {
-	var ok []HostID
-	var refused []RefusedDestination
-	need := NeedOf(*vm, *r.h)
-	for i := range r.peers {
-		peer := &r.peers[i]
-		if peer.ID == r.h.ID {
-			continue
-		}
-		if rs := r.against(vm, &need, peer); len(rs) > 0 {
-			refused = append(refused, RefusedDestination{Host: peer.ID, Name: peer.Name, Refusals: rs})
-		} else {
-			ok = append(ok, peer.ID)
-		}
-	}
-	slices.Sort(ok)
-	ok = slices.Compact(ok)
-	slices.SortFunc(refused, func(a, b RefusedDestination) int { return cmp.Compare(a.Host, b.Host) })
-	return ok, refused
-}
-
-// anyFeasible says whether feasible would find a peer. It stops at the first
-// and words nothing: with 1000 peers the wording is what takes time.
-func (r *planning) anyFeasible(vm *VM) bool {
-	need := NeedOf(*vm, *r.h)
-	return slices.ContainsFunc(r.peers, func(peer Peer) bool {
-		return peer.ID != r.h.ID && peer.Alive && !peer.Draining && slotsHold(peer.Free, &need, r.p.Classes) && len(r.against(vm, &need, &peer)) == 0
-	})
-}
-
-// refusedBy records refused destinations, bounded.
-func (r *planning) refusedBy(refused []RefusedDestination) {
-	r.d.RefusedKinds = map[Kind]int{}
-	r.d.Refused = clipped(tallied(&r.d, refused), r.p.MaxRefused)
-}
-
-// against lists what gossip says against one peer for one VM.
-func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
-	out := r.absent(peer)
-	if len(out) > 0 {
-		return out
-	}
-	p := r.p
-	limit := p.Low
-	if need.Drain {
-		limit = p.High
-	}
-	if peer.Pressure > limit {
-		out = append(out, refuse(RefuseCPU, "its digest shows a pressure of %.0f %%, above %.0f %%", 100*peer.Pressure, 100*limit))
-	}
-	if peer.Incoming >= p.MaxIncoming {
-		out = append(out, refuse(RefuseConcurrency, "its digest shows %d of %d incoming moves", peer.Incoming, p.MaxIncoming))
-	}
-	if !slotsHold(peer.Free, need, p.Classes) {
-		out = append(out, refuse(RefuseSlots, "its digest shows no free slots for %.2f cores and %.0f MiB", p90(need.CPU.Peak), need.Memory))
-	}
-	out = append(out, provides(vm.CPUModel, peer.CPUModel, vm.Pools, peer.Pools, vm.Networks, peer.Networks, false)...)
-	if pin := pinRefusal(vm.Policy.Pin, peer.ID, peer.Name); pin != nil {
-		out = append(out, *pin)
-	}
-	if rule := hostRefusal(vm.Policy.Hosts, peer.ID, peer.Name); rule != nil {
-		out = append(out, *rule)
-	}
-	if left := r.returnLeft(vm, peer.ID); left > 0 && !need.Drain {
-		out = append(out, refuse(RefuseReturn, "left that host %s ago, may return in %s", round(r.now.Sub(vm.History.LastMoved)), round(left)))
-	}
-	if rest, ok := r.st.rest(vm.ID, peer.ID); ok && rest.Host != "" {
-		out = append(out, refuse(RefuseBackoff, "rests for %s: %s", round(rest.Until.Sub(r.now)), rest.Why))
-	}
-	return out
-}
-
-// absent lists what makes a peer no destination for any VM.
-func (r *planning) absent(peer *Peer) []Refusal {
-	p := r.p
-	validFor := p.MaxDigestAge
-	if peer.ValidFor > 0 {
-		validFor = min(validFor, peer.ValidFor)
-	}
-	var out []Refusal
-	switch {
-	case !peer.Alive:
-		out = append(out, refuse(RefuseUnreachable, "not alive in this host's view"))
-	case peer.Free == nil:
-		out = append(out, refuse(RefuseMissingData, "no digest received from it"))
-	case peer.DigestAge > validFor:
-		out = append(out, refuse(RefuseStale, "its digest is %s old, at most %s is used", round(peer.DigestAge), validFor))
-	}
-	if peer.Draining {
-		out = append(out, refuse(RefuseDraining, "being drained"))
-	}
-	if p.MaxRTT > 0 && peer.RTTKnown && peer.RTT > p.MaxRTT {
-		out = append(out, refuse(RefuseDistance, "round trip %s is above %s", peer.RTT, p.MaxRTT))
-	}
-	return out
-}
-
 // returnLeft is how long the VM may not yet return to a host it left.
 func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
 	h := &vm.History
@@ -272,13 +173,4 @@ func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
 		return 0
 	}
 	return max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
-}
-
-// slotsHold says whether free slots of one class together hold the need.
-func slotsHold(free map[string]int, need *Need, classes []Class) bool {
-	cpu := p90(need.CPU.Peak)
-	return slices.ContainsFunc(classes, func(c Class) bool {
-		n := float64(free[c.Name])
-		return n > 0 && n*float64(c.VCPU) >= cpu-1e-9 && n*float64(c.Memory) >= float64(need.Memory)
-	})
 }

@@ -51,7 +51,7 @@ func beaten(e, by *Evaluation) Refusal {
 // FindBestTargetHost is Choose over whole hosts instead of offers: for
 // simulations and «what if» questions, where every host's state is known.
 func FindBestTargetHost(now time.Time, vm VM, src Host, hosts []Host, p Policy) (HostID, Evaluation, []RefusedDestination) {
-	need := NeedOf(vm, src)
+	need := newSource(&src, &p).need(&vm)
 	offers := make([]Offer, 0, len(hosts))
 	for _, h := range hosts {
 		offers = append(offers, MakeOffer(now, h, need, p))

@@ -227,7 +227,7 @@ func (r *planning) propose(o *candidate) bool {
 	if len(feasible) == 0 {
 		return false
 	}
-	need := NeedOf(*o.vm, *r.h)
+	need := r.src.need(o.vm)
 	r.d.VM, r.d.VMName, r.d.Need = o.VM, o.Name, &need
 	r.d.Feasible = len(feasible)
 	r.d.Candidates = draw(feasible, Probes, r.rng)

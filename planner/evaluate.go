@@ -38,8 +38,10 @@ type Pair struct {
 	With    CoreSeconds `json:"with_core_s"`
 }
 
-// Evaluation weighs one move. Gain is contention avoided at the source, Net is
-// Gain less Cost.Total. The move is allowed if Refusals is empty.
+// Evaluation weighs one move. Gain is the contention that it avoids: what the
+// source is spared less what the destination falls short of in its place (before
+// a destination is known: what the source is spared). Net is Gain less
+// Cost.Total. The move is allowed if Refusals is empty.
 type Evaluation struct {
 	VM          VMID        `json:"vm"`
 	To          HostID      `json:"to,omitempty"`
@@ -72,7 +74,7 @@ func (e *Evaluation) Allowed() bool { return len(e.Refusals) == 0 }
 func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
 	s := newSource(&src, &p)
 	e := s.leaving(&vm, dst.Host)
-	d := NeedOf(vm, src)
+	d := s.need(&vm)
 	e.To = dst.Host
 	e.Refusals = append(e.Refusals, dst.Refusals...)
 	e.Refusals = append(e.Refusals, offerRefusals(&vm, &src, &dst, &p)...)
@@ -185,6 +187,7 @@ type source struct {
 	total    float64
 	contends time.Duration
 	peak     float64 // p90 of the peak, cores
+	fill     float64 // highest mean of any step, as a share of usable
 }
 
 func newSource(h *Host, p *Policy) *source {
@@ -193,8 +196,16 @@ func newSource(h *Host, p *Policy) *source {
 	s.without = s.load.unserved(s.usable, nil)
 	s.total = total(s.without)
 	s.contends = s.load.contention(s.usable, p.ContentionProbability)
+	s.fill = s.load.level() / float64(s.usable)
 	s.peak = p90(s.load.peakQuantiles())
 	return s
+}
+
+// need is NeedOf with what the destinations have to know of the source.
+func (s *source) need(vm *VM) Need {
+	n := NeedOf(*vm, *s.h)
+	n.Fill = s.fill
+	return n
 }
 
 // planned is the CPU load that stays once the moves under way are over.
@@ -250,6 +261,8 @@ func (s *source) leaving(vm *VM, to HostID) Evaluation {
 	}
 	e.Gain = e.Source.Without - e.Source.With
 	s.copyTerms(&e.Cost, &plan, &d)
+	e.Cost.add(groupResource, "copy", displaced(s.load, s.usable, s.p, plan.time),
+		"copying for %s at %.2g cores: demand that it displaces here", round(plan.time), s.p.MigrationCores/2)
 	if measured {
 		s.spreadTerm(&e.Cost, &d)
 	}
@@ -277,14 +290,31 @@ func before01(t, start, step time.Duration) float64 {
 
 func (s *source) copyTerms(c *Cost, plan *copyPlan, d *Demand) {
 	p := s.p
-	secs := plan.time.Seconds()
 	c.add(groupNetwork, "transfer", CoreSeconds(float64(p.LinkCores)*plan.bytes/float64(max(minBandwidth, plan.link.Bandwidth))),
 		"%.0f MiB at %.1f MiB/s (%d samples)", plan.bytes/mib, float64(plan.link.Bandwidth)/mib, plan.link.Samples)
-	c.add(groupOverhead, "copy", CoreSeconds(float64(p.MigrationCores)*secs),
-		"copying for %s at %.2g cores for both ends", round(plan.time), p.MigrationCores)
 	peak := p90(d.Peak)
 	c.add(groupOverhead, "blackout", CoreSeconds(peak*plan.blackout.Seconds()),
 		"paused for %s with a demand of up to %.2f cores", round(plan.blackout), peak)
+}
+
+// displaced is the demand that goes unserved on a host because one end of a copy
+// burns cores there for a time: nothing on a host with cores to spare, all of it
+// on one that has none. That is why a move ahead of contention is cheaper than
+// one in the midst of it.
+func displaced(l *load, usable Cores, p *Policy, lasts time.Duration) CoreSeconds {
+	burnt := float64(p.MigrationCores / 2)
+	left := lasts.Seconds()
+	if l.grid.n == 0 {
+		return CoreSeconds(burnt * left)
+	}
+	sum := 0.0
+	for h := 0; h < l.grid.n && left > 0; h++ {
+		span := min(left, l.grid.step.Seconds())
+		q := l.steps[h].quantiles(l.rho)
+		sum += span * (expectedExcess(q, float64(usable)-burnt) - expectedExcess(q, float64(usable)))
+		left -= span
+	}
+	return CoreSeconds(sum + left*burnt)
 }
 
 func (s *source) spreadTerm(c *Cost, d *Demand) {
@@ -306,6 +336,11 @@ func (s *source) riskTerms(c *Cost, vm *VM, plan *copyPlan, to HostID) {
 	}
 }
 
+// maxPassedOn is the share of what a source is spared that may come back at the
+// destination. Each move then at least halves a shortage, so that no sequence of
+// moves can hand it round.
+const maxPassedOn = 0.5
+
 // arriving adds what only the destination's offer shows.
 func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
 	base := offerLoad(dst, &need.CPU)
@@ -315,8 +350,13 @@ func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
 	dstSource := source{p: s.p, grid: base.grid}
 	e.Destination.Without = CoreSeconds(total(without))
 	e.Destination.With = CoreSeconds(dstSource.blend(without, with, s.lead(e.Cost.CopyTime)))
-	e.Cost.add(groupResource, "destination", e.Destination.With-e.Destination.Without,
-		"unserved demand at the destination %.2f -> %.2f core-seconds", e.Destination.Without, e.Destination.With)
+	passed := e.Destination.With - e.Destination.Without
+	if passed > maxPassedOn*e.Gain && !need.Drain {
+		e.Refusals = append(e.Refusals, refuse(RefuseGain, "the destination would fall short by %.2f core-seconds more, above half of the %.2f that the source is spared", passed, e.Gain))
+	}
+	e.Gain -= passed
+	e.Cost.add(groupResource, "copy-in", displaced(offerLoad(dst, &need.CPU), dst.Usable.CPU, s.p, e.Cost.CopyTime),
+		"copying for %s at %.2g cores: demand that it displaces there", round(e.Cost.CopyTime), s.p.MigrationCores/2)
 	s.partnerTerm(&e.Cost, vm, dst, e.Horizon)
 	s.wishTerm(&e.Cost, vm, dst, e.Horizon)
 	if s.p.MaxOfferAge > 0 {

@@ -126,6 +126,26 @@ func shareAfter(o *Offer, vm *Demand) float64 {
 	return p90(after.peakQuantiles()) / float64(o.Usable.CPU)
 }
 
+// levelAfter is the highest demand that is expected (the mean) in any step at the
+// destination with the VM added, as a share of what is usable there.
+func levelAfter(o *Offer, vm *Demand) float64 {
+	return joined(o, vm).level() / float64(o.Usable.CPU)
+}
+
+// level is the highest mean of any step, cores.
+func (l *load) level() float64 {
+	if l.grid.n == 0 {
+		q := l.peakQuantiles()
+		return mean(&q)
+	}
+	top := 0.0
+	for h := range l.steps {
+		q := l.steps[h].quantiles(l.rho)
+		top = max(top, mean(&q))
+	}
+	return top
+}
+
 // joined is the load of an offer's host with the VM added.
 func joined(o *Offer, vm *Demand) *load {
 	l := offerLoad(o, vm)
@@ -147,19 +167,31 @@ func offerLoad(o *Offer, vm *Demand) *load {
 // fits checks both dimensions of an offer.
 func fits(o *Offer, need *Need, p Policy) []Refusal {
 	var out []Refusal
-	limit, word := p.Low, "LOW"
-	if need.Drain {
-		limit, word = p.High, "HIGH"
-	}
+	limit, word := fillLimit(need, &p)
 	// The negation refuses a NaN too.
-	if !(o.P90After <= limit) {
-		out = append(out, refuse(RefuseCPU, "forecast p90 after the add is %.0f %% of %.2f cores, above %s %.0f %%",
-			100*o.P90After, o.Usable.CPU, word, 100*limit))
+	if level := levelAfter(o, &need.CPU); !(level <= limit) {
+		out = append(out, refuse(RefuseCPU, "expected demand after the add is %.0f %% of %.2f cores, above %s %.0f %%",
+			100*level, o.Usable.CPU, word, 100*limit))
 	}
 	if !(need.Memory <= o.MemoryFree) {
 		out = append(out, refuse(RefuseMemory, "needs %.0f MiB, %.0f MiB are free", need.Memory, max(0, o.MemoryFree)))
 	}
 	return out
+}
+
+// fillLimit is how full a destination may be expected to get: up to LOW, or HIGH
+// for a drain. Where the source is expected to be fuller still, up to that: on a
+// cluster without room, half of a shortage is better than all of it, and
+// EvaluateMigration sees to it that it is no more than half.
+func fillLimit(need *Need, p *Policy) (limit float64, word string) {
+	limit, word = p.Low, "LOW"
+	if need.Drain {
+		limit, word = p.High, "HIGH"
+	}
+	if need.Fill > limit && !math.IsInf(need.Fill, 0) {
+		limit, word = need.Fill, "the source's"
+	}
+	return limit, word
 }
 
 // constraints lists the hard constraints that stand against need on h.

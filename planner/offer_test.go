@@ -24,7 +24,9 @@ func FuzzOffer(f *testing.F) {
 		if to == "" != (len(refused) == 1) && to == "" {
 			t.Fatalf("neither chosen nor refused: %s", b)
 		}
-		if to != "" && (e.DestP90 > p.Low || o.MemoryFree < vm.Memory || len(o.Refusals) > 0) {
+		fill := newSource(src, &p).fill
+		need := NeedOf(vm, *src)
+		if to != "" && (levelAfter(&o, &need.CPU) > max(p.Low, fill) || o.MemoryFree < vm.Memory || len(o.Refusals) > 0) {
 			t.Fatalf("accepted %s", b)
 		}
 		if _, err := json.Marshal(e); err != nil {
@@ -136,6 +138,6 @@ func ExampleFindBestTargetHost() {
 	fmt.Printf("%s gains %.1f at a cost of %.1f core-seconds\n", to, e.Gain, e.Cost.Total)
 	fmt.Println(refused[0].Host, refused[0].Refusals[0])
 	// Output:
-	// empty gains 6.0 at a cost of 0.3 core-seconds
-	// full cpu: forecast p90 after the add is 124 % of 0.50 cores, above LOW 70 %
+	// empty gains 6.0 at a cost of 0.2 core-seconds
+	// full gain: the destination would fall short by 5.95 core-seconds more, above half of the 6.00 that the source is spared
 }

@@ -247,13 +247,16 @@ func TestCostTermsAddUp(t *testing.T) {
 	if math.Abs(float64(sum-e.Cost.Total)) > 1e-9 {
 		t.Errorf("terms add up to %v, total is %v", sum, e.Cost.Total)
 	}
-	for _, name := range []string{"transfer", "partners", "copy", "blackout", "destination", "spread", "offer-age"} {
+	for _, name := range []string{"transfer", "partners", "copy", "blackout", "copy-in", "spread", "offer-age"} {
 		if !seen[name] {
 			t.Errorf("no term %q", name)
 		}
 	}
 	if e.Destination.With <= e.Destination.Without {
 		t.Errorf("destination's unserved demand %+v should rise", e.Destination)
+	}
+	if avoided := e.Source.Without - e.Source.With + e.Destination.Without - e.Destination.With; math.Abs(float64(avoided-e.Gain)) > 1e-9 {
+		t.Errorf("gain %v, both hosts together are spared %v", e.Gain, avoided)
 	}
 }
 

@@ -153,7 +153,7 @@ func (d Decision) Conclude(to HostID, e Evaluation, refused []RefusedDestination
 		return d
 	}
 	d.To, d.Evaluation = to, &e
-	d.PredictedWaitDrop = e.Gain - (e.Destination.With - e.Destination.Without)
+	d.PredictedWaitDrop = e.Gain
 	d.Counterfactual, d.CounterfactualUnserved = unmoved(&d, &e)
 	d.Deciding = decided(&d, &p)
 	return d

@@ -153,6 +153,9 @@ type Need struct {
 	Apart        []string   `json:"apart,omitempty"`
 	Hosts        []HostRule `json:"hosts,omitempty"`
 	Partners     []string   `json:"partners,omitempty"`
+	// Fill is the highest demand that is expected at the source in any step, as a
+	// share of its capacity.
+	Fill float64 `json:"fill,omitempty"`
 	// Drain asks for room up to HIGH instead of LOW: maintenance outranks balance.
 	Drain bool `json:"drain,omitempty"`
 	// Operator says that a person asked for the move: a pause does not hold it up.

@@ -21,7 +21,7 @@ type agents struct {
 	rng    *rand.Rand
 	epoch  time.Time
 
-	forecasters []*predict.Forecaster
+	forecasters []forecaster
 	errors      []float64 // relative error injected into each VM's forecasts
 	vms         []planner.VM
 	hosts       []agent
@@ -38,6 +38,15 @@ type agent struct {
 	attempt map[planner.VMID]planner.Decision
 }
 
+// forecaster is what the agents need of package predict.
+type forecaster interface {
+	Observe(x float64)
+	Forecast() predict.Forecast
+}
+
+// newForecaster makes the forecaster of VM v.
+var newForecaster = func(_ int, c predict.Config) (forecaster, error) { return predict.New(c) }
+
 // roundsPerStep: with a sample every five minutes an agent under pressure plans
 // each minute, so that its three rounds of five fit between two samples.
 const roundsPerStep = 5
@@ -48,10 +57,17 @@ func newAgents(o Options) policy {
 
 // SimulatedPolicy is the planner's policy in simulations: the defaults, in mode
 // auto, without the delay before a probe, over the bandwidth of the hosts.
-func SimulatedPolicy(bandwidth float64) planner.Policy {
+//
+// A move must avoid as much as MinGain is to the default's host of 64 cores over
+// a minute, in proportion to the hosts' cores and the hour's horizon.
+func SimulatedPolicy(bandwidth, cores float64) planner.Policy {
 	p := planner.DefaultPolicy()
 	p.Mode = planner.ModeAuto
 	p.MaxJitter = 0
+	p.MinGain *= planner.CoreSeconds(cores / 64 * 60)
+	// A sample of five minutes is the mean of what an agent would have seen in
+	// many rounds: pressure in one has held.
+	p.Hold, p.Window = 1, 1
 	p.Bandwidth = planner.BytesPerSecond(bandwidth * (1 << 20))
 	// Four GiB a core, the shape of the traces' VMs: a class of another shape
 	// counts slots that such a VM cannot use.
@@ -68,13 +84,13 @@ func (a *agents) rounds() int { return roundsPerStep }
 
 // begin makes the agents once the stage is known.
 func (a *agents) begin(st *stage) error {
-	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth)
+	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth, st.hosts[0].capacity/st.setup.CoreMIPS)
 	step := time.Duration(st.setup.Step * float64(time.Second))
 	config := predict.Config{Step: step, Horizon: 12}
 	a.errors = make([]float64, len(st.guests))
 	for v := range st.guests {
 		g := &st.guests[v]
-		f, err := predict.New(config)
+		f, err := newForecaster(v, config)
 		if err != nil {
 			return fmt.Errorf("forecaster: %w", err)
 		}
@@ -111,6 +127,9 @@ func (a *agents) round(st *stage, sample bool) []Move {
 		}
 	}
 	a.gossip()
+	if st.warming {
+		return nil
+	}
 	at := a.epoch.Add(time.Duration(st.now * float64(time.Second)))
 	var moves []Move
 	for _, i := range a.rng.Perm(len(a.hosts)) {

@@ -57,3 +57,16 @@ func (l *vmLedger) enter(t float64, e entry) {
 		l.degraded += (was.requested - was.allocated) * span
 	}
 }
+
+// reset forgets what was counted until now, and keeps the state.
+func (st *stage) reset() {
+	st.log = tally{faults: st.log.faults, rng: st.log.rng}
+	for i := range st.hosts {
+		l := &st.hosts[i].sla
+		l.active, l.violated, l.unserved = 0, 0, 0
+	}
+	for i := range st.guests {
+		l := &st.guests[i].sla
+		l.requested, l.allocated, l.degraded = 0, 0, 0
+	}
+}

@@ -106,17 +106,27 @@ func serial(n int, do func(i int)) {
 	}
 }
 
+// substeps is how often within a step demand is brought up to date, whatever
+// the policy: its contention must not depend on how often it is asked.
+const substeps = 5
+
 // play runs all steps. The first is at one step after the start, the last ends
 // with the trace.
 func (st *stage) play(p policy, progress func(done, of int)) {
 	end := st.setup.Step * float64(st.setup.Steps)
 	first := 0.0
+	n := max(substeps, p.rounds())
 	if st.setup.PublishedClock {
-		first = 0.1
+		first, n = 0.1, p.rounds()
 	}
 	for t := first + st.setup.Step; t < end; t += st.setup.Step {
 		st.tick = min(st.setup.Steps-1, int(t/st.setup.Step))
-		n := p.rounds()
+		if st.tick >= st.setup.Warmup && st.warming {
+			st.warming = false
+			st.land(t, p)
+			st.update(t, false)
+			st.reset()
+		}
 		for r := range n {
 			at := t + float64(r)*st.setup.Step/float64(n)
 			if at >= end {
@@ -125,8 +135,13 @@ func (st *stage) play(p policy, progress func(done, of int)) {
 			st.land(at, p)
 			st.update(at, r == 0 && st.sampled(at))
 			st.settleAll()
+			if r > 0 && p.rounds() == 1 {
+				continue
+			}
 			for _, m := range p.round(st, r == 0) {
-				st.begin(m, p)
+				if !st.warming {
+					st.begin(m, p)
+				}
 			}
 		}
 		if progress != nil {

@@ -48,6 +48,10 @@ type Setup struct {
 	// PublishedClock keeps CloudSim's clock, which starts at 0.1 s and whose
 	// rounding loses some samples of a VM's history.
 	PublishedClock bool
+	// Warmup is the number of steps at the start in which policies watch and do
+	// nothing, and of which nothing is counted: so many that each has all the
+	// history that it looks at.
+	Warmup int
 	// Start is the host of each VM at the beginning; nil lets the policy place
 	// them as CloudSim does.
 	Start []int
@@ -71,6 +75,8 @@ func (s *Setup) check() error {
 		return fmt.Errorf("%d steps: a run has 2 to %d", s.Steps, maxSteps)
 	case !(s.Step > 0) || !(s.CoreMIPS > 0):
 		return errors.New("step and MIPS of a core must be positive")
+	case s.Warmup < 0 || s.Warmup >= s.Steps:
+		return fmt.Errorf("%d steps of warm-up in %d", s.Warmup, s.Steps)
 	case s.Start != nil && len(s.Start) != len(s.VMs):
 		return fmt.Errorf("start places %d of %d VMs", len(s.Start), len(s.VMs))
 	}

@@ -59,12 +59,13 @@ type stage struct {
 	now     float64   // s
 	tick    int       // index of the current step
 	flights []flight
+	warming bool // nothing moves yet, nothing counts
 	log     tally
 	weighed map[int]Power // scratch: kinds of empty host already weighed, by class
 }
 
 func newStage(s *Setup) *stage {
-	st := &stage{setup: s, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts)), weighed: map[int]Power{}}
+	st := &stage{setup: s, warming: s.Warmup > 0, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts)), weighed: map[int]Power{}}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		m := machine{Host: h, capacity: float64(h.PEs) * h.MIPS}

@@ -28,6 +28,10 @@ import (
 // takes on hosts sized by this package.
 const SizedShare = 0.65
 
+// Warmup is how many steps of a trace only serve as history: the most that any
+// of the policies looks at (simulate's N-sigma and CloudSim's take 30 samples).
+const Warmup = 30
+
 // Limits of what is read.
 const (
 	maxFiles = 20_000
@@ -55,6 +59,7 @@ func Read(dir string, hosts []simulate.Host, seed uint64) (simulate.Setup, error
 	}
 	s = s.Corrected()
 	s.PublishedClock = false
+	s.Warmup = min(Warmup, s.Steps/4)
 	if hosts == nil {
 		hosts = sized(&s)
 	}
