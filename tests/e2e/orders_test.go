@@ -18,7 +18,7 @@ import (
 func TestOperatorsOrders(t *testing.T) {
 	// With a reserve the host is overloaded on paper alone: nobody waits, and what the
 	// VMs want stays known while the test takes its time.
-	c := need(t, "approve", map[string]string{"planner.rejection_holds": `"10s"`, "forecast.warmup": "10", "planner.reserve_cores": "0.40"})
+	c := need(t, "approve", map[string]string{"planner.rejection_holds": `"10s"`, "forecast.warmup": "10", "planner.reserve_cores": "0.30"})
 	busy, other, late := c.Nodes[0], c.Nodes[1], c.Nodes[2]
 	create(t, c, 0,
 		lab.VMOptions{Name: "db", Demand: "constant:0.22"},
