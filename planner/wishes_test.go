@@ -101,7 +101,7 @@ func TestWishesChooseTheHost(t *testing.T) {
 // worth it that is not.
 func TestWishesAreNoReasonToMove(t *testing.T) {
 	h, _, p := pressed()
-	p.GainFactor = 30
+	p.GainFactor = 1000
 	vm := &h.VMs[0]
 	dst := testHost("b", 1, 2048)
 	without := EvaluateMigration(*vm, *h, MakeOffer(epoch, *dst, NeedOf(*vm, *h), p), p)
