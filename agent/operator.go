@@ -16,7 +16,9 @@ func (a *Agent) Drain() api.Drain {
 		at := d.At.UTC()
 		out.Since = &at
 	}
-	host := a.withHoldings(a.view.Load(), a.desk.Holdings())
+	v := a.view.Load()
+	host := a.withHoldings(v, a.desk.Holdings())
+	out.Known = v.known
 	out.VMs, out.Outgoing, out.Arriving = len(host.VMs), len(host.Outgoing), len(host.Held)+len(host.Incoming)
 	if last := a.book.latest(api.Query{Limit: 1}, func(e entry) api.Decision { return a.apiDecision(e, false) }); on && len(last) == 1 && !last[0].LastAt.Before(d.At) {
 		out.Note = last[0].Reason

@@ -28,13 +28,15 @@ type view struct {
 	byVM    map[string]api.VMForecast
 	names   map[string]string // VM id -> name, and name -> id
 	state   planner.State     // what the planner remembers
+	known   bool              // the hypervisor has told its VMs
 	wait    float64
 	strays  []api.Orphan // stopped VMs under a stamp; the desk may know of them
 }
 
 // show publishes what the loop sees now.
 func (l *loop) show() {
-	v := &view{at: time.Now(), byVM: map[string]api.VMForecast{}, names: map[string]string{}, wait: l.wait, state: l.state}
+	v := &view{at: time.Now(), byVM: map[string]api.VMForecast{}, names: map[string]string{}, wait: l.wait, state: l.state,
+		known: l.known && l.inv.err == nil}
 	v.host = l.host()
 	v.missing = v.host.Missing
 	for _, m := range l.vms {

@@ -16,15 +16,18 @@ type Drain struct {
 	Reason   string     `json:"reason,omitempty"`
 	// VMs are still here, Outgoing of them on their way; Arriving are VMs that
 	// were on their way here when the order came.
-	VMs      int `json:"vms"`
-	Outgoing int `json:"outgoing"`
-	Arriving int `json:"arriving"`
+	VMs int `json:"vms"`
+	// Known says that the agent has asked the hypervisor for its VMs: one that has
+	// just started sees none.
+	Known    bool `json:"known"`
+	Outgoing int  `json:"outgoing"`
+	Arriving int  `json:"arriving"`
 	// Note is what the last round had to say, such as a VM that fits nowhere.
 	Note string `json:"note,omitempty"`
 }
 
 // Done says whether the host is empty.
-func (d Drain) Done() bool { return d.Draining && d.VMs+d.Outgoing+d.Arriving == 0 }
+func (d Drain) Done() bool { return d.Draining && d.Known && d.VMs+d.Outgoing+d.Arriving == 0 }
 
 // DrainRequest asks for this host to be emptied.
 type DrainRequest struct {

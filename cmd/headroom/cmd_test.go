@@ -141,14 +141,17 @@ func TestOrdersOnOneLine(t *testing.T) {
 		"paused on hv1 (switch) until " + until.Local().Format("15:04:05") + "; 2 of 3 hosts know": pauseLine(api.Pause{Paused: true, Version: 1, Host: "hv1", Reason: "switch", Until: &until, Hosts: 3, Aware: 2}),
 		"moves may begin, on the word of hv2; 3 of 3 hosts know":                                   pauseLine(api.Pause{Version: 2, Host: "hv2", Hosts: 3, Aware: 3}),
 		"held: paused: gossip tells of it":                                                         pauseLine(api.Pause{Held: "paused: gossip tells of it"}),
-		"2 VMs here, 1 of them leaving, 1 still arriving; web: pinned":                             drainLine(api.Drain{VMs: 2, Outgoing: 1, Arriving: 1, Note: "web: pinned"}),
+		"2 VMs here, 1 of them leaving, 1 still arriving; web: pinned":                             drainLine(api.Drain{Known: true, VMs: 2, Outgoing: 1, Arriving: 1, Note: "web: pinned"}),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if (api.Drain{Draining: true, Arriving: 1}).Done() || !(api.Drain{Draining: true}).Done() {
-		t.Error("a drain is done when nothing is here or on its way here")
+	done := api.Drain{Draining: true, Known: true}
+	arriving, unknown := done, done
+	arriving.Arriving, unknown.Known = 1, false
+	if !done.Done() || arriving.Done() || unknown.Done() {
+		t.Error("a drain is done when it is known that nothing is here or on its way here")
 	}
 	got := learnedLine(api.Learned{Migrations: 4, CopyFactor: 1.5, BlackoutFactor: 0.8, Moves: 5, Failed: 1,
 		Links: []api.LearnedLink{{Peer: "a", MiBPerS: 100}, {Peer: "b"}, {Peer: "c"}, {Peer: "d"}, {Peer: "e"}}})

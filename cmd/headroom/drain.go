@@ -102,6 +102,9 @@ func poll(ctx context.Context, fn func() (done bool, err error)) error {
 
 // drainLine is how far a drain is, on one line.
 func drainLine(d api.Drain) string {
+	if !d.Known {
+		return join("the hypervisor has not told its VMs yet", d.Note)
+	}
 	text := fmt.Sprintf("%d VMs here, %d of them leaving", d.VMs, d.Outgoing)
 	if d.Arriving > 0 {
 		text += fmt.Sprintf(", %d still arriving", d.Arriving)
