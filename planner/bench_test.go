@@ -44,7 +44,7 @@ func BenchmarkDecide200VMs1000Peers(b *testing.B) {
 func BenchmarkDecideStuck(b *testing.B) {
 	h, peers, p, st := bigRound()
 	for i := range peers {
-		peers[i].Free = map[string]int{}
+		peers[i].Incoming = p.MaxIncoming
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	if d, _ := Decide(epoch, h, peers, st, p, rng); d.Action != ActionStuck {
