@@ -80,6 +80,7 @@ func (l *loop) host() planner.Host {
 		}
 	}
 	h.Networks = appendNew(h.Networks, l.inv.info.Networks...)
+	h.Nodes = numaNodes(l.inv.info.Nodes)
 	h.Pools = appendNew(h.Pools, l.inv.info.Pools...)
 	slices.SortFunc(h.VMs, func(a, b planner.VM) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return h
@@ -133,6 +134,7 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 			LastFrom: planner.HostID(v.dom.Metadata.LastFrom), Moves: v.dom.Metadata.Moves,
 		},
 		Busy: v.dom.Job, CPUModel: v.dom.CPUModel, Networks: v.dom.Networks,
+		Placement: placement(&v.dom),
 	}
 	guard, _ := a.guard(&v.dom)
 	p.Guarded = guard != noGuard
@@ -152,6 +154,21 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		p.Pools = appendNew(p.Pools, d.Pool)
 	}
 	return p
+}
+
+func placement(dom *hypervisor.Domain) planner.Placement {
+	out := planner.Placement{CPUs: dom.Pinned}
+	for _, b := range dom.Bound {
+		out.Bindings = append(out.Bindings, planner.Binding{Nodes: b.Nodes, Memory: planner.MiB(b.MemoryMiB)})
+	}
+	return out
+}
+
+func numaNodes(nodes []hypervisor.Node) (out []planner.Node) {
+	for _, n := range nodes {
+		out = append(out, planner.Node{ID: n.ID, Memory: planner.MiB(n.MemoryMiB), CPUs: n.CPUs})
+	}
+	return out
 }
 
 func hostRules(rules []hypervisor.HostRule) (out []planner.HostRule) {

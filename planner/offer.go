@@ -43,7 +43,7 @@ type Offer struct {
 func NeedOf(vm VM, src Host) Need {
 	n := Need{
 		VM: vm.ID, Name: vm.Name, From: src.ID, Memory: vm.Memory,
-		CPUModel: vm.CPUModel, Pools: vm.Pools, Networks: vm.Networks,
+		CPUModel: vm.CPUModel, Pools: vm.Pools, Networks: vm.Networks, Placement: vm.Placement,
 		Pin: vm.Policy.Pin, AntiAffinity: vm.Policy.AntiAffinity, Partners: vm.Policy.Partners,
 		Near: vm.Policy.Near, Apart: vm.Policy.Apart, Hosts: vm.Policy.Hosts,
 		Drain: src.Draining,
@@ -210,6 +210,7 @@ func (h *Host) constraints(need *Need, p Policy) []Refusal {
 		out = append(out, refuse(RefuseUnhealthy, "%s doubts its own health (score %d)", h.label(), h.HealthScore))
 	}
 	out = append(out, provides(need.CPUModel, h.CPUModel, need.Pools, h.Pools, need.Networks, h.Networks, true)...)
+	out = append(out, h.place(need)...)
 	if r := pinRefusal(need.Pin, h.ID, h.Name); r != nil {
 		out = append(out, *r)
 	}

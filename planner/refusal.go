@@ -24,6 +24,7 @@ const (
 	RefuseCPUModel     Kind = "cpu-model"      // the guest's CPU model is not there
 	RefusePool         Kind = "pool"           // a storage pool is not there
 	RefuseNetwork      Kind = "network"        // a network is not there
+	RefuseNUMA         Kind = "numa"           // the NUMA nodes or CPUs that it is bound to are not there or full
 	RefusePinned       Kind = "pinned"         // the owner pinned the VM
 	RefuseAffinity     Kind = "affinity"       // would be separated from a partner
 	RefuseAntiAffinity Kind = "anti-affinity"  // would join a VM it must avoid
@@ -46,7 +47,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		RefuseMissingData, RefuseSameHost, RefuseUnreachable, RefuseStale, RefuseDraining, RefuseUnhealthy,
-		RefuseCPU, RefuseMemory, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefusePinned,
+		RefuseCPU, RefuseMemory, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefuseNUMA, RefusePinned,
 		RefuseAffinity, RefuseAntiAffinity, RefuseCooldown, RefuseReturn, RefuseBackoff, RefuseBusy,
 		RefuseUnmovable, RefuseNoGuard, RefuseConcurrency, RefuseDistance, RefuseNoConverge,
 		RefuseBlackout, RefuseGain, RefuseRejected, RefusePaused,

@@ -129,10 +129,11 @@ type VM struct {
 	Unmovable string `json:"unmovable,omitempty"`
 	// Guarded says that a hand-over guard exists; without one nothing moves it.
 	Guarded bool `json:"guarded"`
-	// CPUModel, Pools and Networks are what a destination must provide.
-	CPUModel string   `json:"cpu_model,omitempty"`
-	Pools    []string `json:"pools,omitempty"`
-	Networks []string `json:"networks,omitempty"`
+	// CPUModel, Pools, Networks and Placement are what a destination must provide.
+	CPUModel  string    `json:"cpu_model,omitempty"`
+	Pools     []string  `json:"pools,omitempty"`
+	Networks  []string  `json:"networks,omitempty"`
+	Placement Placement `json:"placement,omitzero"`
 }
 
 // Need is what a destination has to know of a VM to answer a probe, and what a
@@ -147,6 +148,7 @@ type Need struct {
 	CPUModel     string     `json:"cpu_model,omitempty"`
 	Pools        []string   `json:"pools,omitempty"`
 	Networks     []string   `json:"networks,omitempty"`
+	Placement    Placement  `json:"placement,omitzero"`
 	Pin          string     `json:"pin,omitempty"`
 	AntiAffinity []string   `json:"anti_affinity,omitempty"`
 	Near         []string   `json:"near,omitempty"`
@@ -230,6 +232,7 @@ type Host struct {
 	CPUModel string   `json:"cpu_model,omitempty"`
 	Pools    []string `json:"pools,omitempty"`
 	Networks []string `json:"networks,omitempty"`
+	Nodes    []Node   `json:"numa_nodes,omitempty"`
 
 	// Learned is what earlier migrations from this host taught.
 	Learned Learned `json:"learned"`

@@ -143,6 +143,13 @@ func described(t *testing.T, l *lab.Lab, d *hypervisor.Libvirt, vm lab.VM) {
 	if err != nil || info.UUID == "" || info.CPUModel == "" || info.CPUs == 0 || info.MemoryMiB == 0 || info.Version == "" {
 		t.Errorf("host: %+v, %v", info, err)
 	}
+	cpus := 0
+	for _, n := range info.Nodes {
+		cpus += len(n.CPUs)
+	}
+	if cpus != info.CPUs {
+		t.Errorf("%d CPUs in the NUMA nodes %+v, %d on the host", cpus, info.Nodes, info.CPUs)
+	}
 }
 
 func pausedCopy(t *testing.T, l *lab.Lab, d []*hypervisor.Libvirt, id string) {

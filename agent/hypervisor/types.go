@@ -44,6 +44,10 @@ type Domain struct {
 	CPUModel string
 	Disks    []Disk
 	Networks []string // libvirt networks and bridges it is plugged into
+	// Bound is memory that may come from certain NUMA nodes of the host alone;
+	// Pinned are the host's CPUs to which any of the threads is pinned.
+	Bound    []Binding
+	Pinned   []int
 	Metadata Metadata
 	// Autostart and Persistent are libvirt's flags.
 	Autostart, Persistent bool
@@ -56,6 +60,13 @@ type Domain struct {
 	// any host; LockWhy says why not.
 	Locked  bool
 	LockWhy string
+}
+
+// Binding is memory that may come from the named NUMA nodes alone. Without
+// memory, the nodes must exist, and may be full.
+type Binding struct {
+	Nodes     []int // ascending
+	MemoryMiB float64
 }
 
 // Disk is one disk of a VM.
@@ -113,6 +124,14 @@ type HostInfo struct {
 	Version   string
 	Networks  []string // libvirt networks and bridges on this host
 	Pools     []string // active storage pools
+	Nodes     []Node
+}
+
+// Node is one NUMA node of a host.
+type Node struct {
+	ID        int
+	MemoryMiB float64
+	CPUs      []int // that are online
 }
 
 // MigrateRequest asks for a live peer-to-peer migration.

@@ -39,6 +39,7 @@ func parseDomain(text string) (Domain, error) {
 			d.fixed(err.Error())
 		}
 	}
+	d.place(&x)
 	if x.LaunchSecurity != nil {
 		d.fixed("its memory is encrypted for this host's CPU")
 	}
@@ -202,13 +203,13 @@ func findMetadata(inner string) (Metadata, error) {
 	}
 }
 
-// parseCapabilities reads the host's UUID and CPU model.
+// parseCapabilities reads the host's UUID, CPU model and NUMA nodes.
 func parseCapabilities(text string) (HostInfo, error) {
 	var x libvirtxml.Caps
 	if err := x.Unmarshal(text); err != nil {
 		return HostInfo{}, fmt.Errorf("parse capabilities: %w", err)
 	}
-	h := HostInfo{UUID: x.Host.UUID}
+	h := HostInfo{UUID: x.Host.UUID, Nodes: nodes(&x.Host)}
 	if x.Host.CPU != nil {
 		h.CPUModel = x.Host.CPU.Arch + "/" + x.Host.CPU.Model
 	}
