@@ -118,7 +118,7 @@ func (h *Host) build(ctx context.Context) error {
 // writeFiles fills the host's own folders.
 func (h *Host) writeFiles() error {
 	for _, sub := range []string{
-		"etc-libvirt/hooks", "lib-libvirt", "cache-libvirt/qemu/capabilities", "log-libvirt/qemu",
+		"etc-libvirt/hooks", "etc-libvirt/pki", "lib-libvirt", "cache-libvirt/qemu/capabilities", "log-libvirt/qemu",
 		"run/lock", "run/headroom-lab", "log-libvirt/console",
 	} {
 		if err := os.MkdirAll(filepath.Join(h.dir, sub), 0o755); err != nil {

@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// MigrationCerts is where a host's QEMUs look for the certificates of encrypted
+// migration. The lab puts none there.
+const MigrationCerts = "/etc/libvirt/pki"
+
 const libvirtdPid = "/run/libvirtd.pid"
 
 // libvirtdConf opens libvirtd to the lab's other hosts, by plain TCP: the
@@ -42,7 +46,8 @@ dynamic_ownership = 0
 stdio_handler = "file"
 migration_address = "%s"
 migration_host = "%s"
-`, h.addr, h.addr)
+migrate_tls_x509_cert_dir = "%s"
+`, h.addr, h.addr, MigrationCerts)
 }
 
 // StartLibvirtd starts the host's libvirtd and returns when it answers. It is
