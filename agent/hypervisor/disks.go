@@ -64,11 +64,7 @@ func (d *Libvirt) pathShared(path string) bool {
 	}) {
 		return true
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return false
-	}
-	return sharedFileSystems[int64(st.Type)&0xffffffff] // sign-extended where Type is 32 bits
+	return fileSystemShared(path, mountTable)
 }
 
 // poolShared says whether a pool's volumes are the same on other hosts.

@@ -49,7 +49,7 @@ func (d *Libvirt) lockProof(disk *Disk) error {
 	case !disk.Shared:
 		return errors.New("not on shared storage")
 	}
-	if err := locksTravel(disk.Source, "/proc/self/mountinfo"); err != nil {
+	if err := locksTravel(disk.Source, mountTable); err != nil {
 		return err
 	}
 	return refusesWriter(disk.Source)
@@ -73,30 +73,4 @@ func refusesWriter(path string) error {
 		}
 	}
 	return errors.New("nothing locks it: a second QEMU could write to it")
-}
-
-// locksTravel refuses file systems that are mounted so that locks stay on the host.
-func locksTravel(path, mountinfo string) error {
-	text, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return fmt.Errorf("its file system is not known: %w", err)
-	}
-	best, options := "", ""
-	for line := range strings.Lines(string(text)) {
-		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 3 {
-			continue
-		}
-		if at := l[4]; len(at) >= len(best) && (at == "/" || path == at || strings.HasPrefix(path, at+"/")) {
-			best, options = at, r[2]
-		}
-	}
-	for _, o := range strings.Split(options, ",") {
-		switch o {
-		case "nolock", "local_lock=all", "local_lock=posix", "localflocks", "noflock":
-			return fmt.Errorf("%s is mounted with %s: its locks stay on this host", best, o)
-		}
-	}
-	return nil
 }

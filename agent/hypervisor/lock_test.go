@@ -90,6 +90,11 @@ func TestLocksMustTravel(t *testing.T) {
 	if err := os.WriteFile(table, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for path, kind := range map[string]string{"/x": "ext4", "/srv/a": "nfs4", "/srv/b/c/d/e": "nfs", "/srv/bb": "ext4"} {
+		if m, err := mountOf(path, table); err != nil || m.FSType != kind {
+			t.Errorf("%s is on %+v, %v: want %s", path, m, err, kind)
+		}
+	}
 	for path, ok := range map[string]bool{"/srv/a/x": true, "/srv/b/x": false, "/srv/b/c/x": true, "/srv/bb": true, "/x": true} {
 		if err := locksTravel(path, table); (err == nil) != ok {
 			t.Errorf("%s: %v", path, err)
