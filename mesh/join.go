@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-multierror"
 	"github.com/hashicorp/serf/serf"
 )
 
@@ -102,6 +103,10 @@ func (m *Mesh) aliveAddrs() (map[string]bool, bool) {
 // joinReason finds the operator's mistake behind memberlist's error, which is
 // text alone. Tests hold its words to ours.
 func joinReason(err error) error {
+	var tries *multierror.Error
+	if errors.As(err, &tries) {
+		tries.ErrorFormat = inOneLine
+	}
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "no installed keys could decrypt"),
@@ -114,6 +119,15 @@ func joinReason(err error) error {
 		return fmt.Errorf("%w (%w)", ErrOtherCluster, err)
 	}
 	return fmt.Errorf("%w (%w)", ErrUnreachable, err)
+}
+
+// inOneLine renders the errors of a name's addresses for status and log.
+func inOneLine(errs []error) string {
+	var texts []string
+	for _, err := range errs {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
 }
 
 // noteJoin remembers how joining goes, and tells changes.
