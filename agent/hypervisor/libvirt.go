@@ -11,13 +11,16 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
+// DefaultLogDir is where libvirt writes QEMU's logs.
+const DefaultLogDir = "/var/log/libvirt/qemu"
+
 // Options says how to reach libvirtd.
 type Options struct {
 	URI     string        // default qemu:///system
 	Timeout time.Duration // of each call but Migrate; default 5 s
 	RunDir  string        // where QEMU's pid files are; default /run/libvirt/qemu
 	ProcDir string        // default /proc
-	LogDir  string        // where libvirt writes QEMU's logs; default /var/log/libvirt/qemu
+	LogDir  string        // where libvirt writes QEMU's logs; default DefaultLogDir
 	// SharedPaths are folders that the operator knows to be the same on every
 	// host, beside those that show it by their file system (NFS, CephFS, ...).
 	SharedPaths []string
@@ -108,7 +111,7 @@ func (o *Options) defaults() {
 		o.ProcDir = "/proc"
 	}
 	if o.LogDir == "" {
-		o.LogDir = "/var/log/libvirt/qemu"
+		o.LogDir = DefaultLogDir
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -3,6 +3,7 @@ package hypervisor
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,23 @@ func handedOver(dir, name string) bool {
 	}
 	const start, end = ": starting up libvirt", ": shutting down, reason=migrated"
 	return strings.LastIndex(text, end) > strings.LastIndex(text, start)
+}
+
+// CheckLogs says why QEMU's logs in dir cannot be read; nil when they can, or when
+// there are none.
+func CheckLogs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".log" {
+			continue
+		}
+		_, err := tail(filepath.Join(dir, e.Name()))
+		return err // they have all the same owner and mode
+	}
+	return err
 }
 
 // tail reads the end of a file.

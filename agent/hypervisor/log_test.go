@@ -44,3 +44,28 @@ func TestHandedOver(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckLogs(t *testing.T) {
+	dir := t.TempDir()
+	if err := CheckLogs(filepath.Join(dir, "none")); err != nil {
+		t.Errorf("no libvirt: %v", err)
+	}
+	if err := CheckLogs(dir); err != nil {
+		t.Errorf("no VM yet: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckLogs(dir); err != nil {
+		t.Errorf("a log: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "a.log")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "a.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckLogs(dir); err == nil {
+		t.Error("what cannot be read is no trouble")
+	}
+}

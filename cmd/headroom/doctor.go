@@ -76,7 +76,7 @@ func (c *doctorCmd) examine(ctx context.Context) []finding {
 	cfg, findings := c.checkConfig()
 	findings = append(findings, checkMachineID(), checkSampler(cfg), checkNetwork())
 	findings = append(findings, checkCapacity(cfg)...)
-	findings = append(findings, checkLibvirt(ctx, cfg), checkHook(cfg), checkMesh(cfg), c.checkAgent(ctx))
+	findings = append(findings, checkLibvirt(ctx, cfg), checkLogs(hypervisor.DefaultLogDir), checkHook(cfg), checkMesh(cfg), c.checkAgent(ctx))
 	return findings
 }
 
@@ -169,6 +169,15 @@ func checkLibvirt(ctx context.Context, cfg config.Config) finding {
 		return finding{"libvirt", gradeFail, err.Error(), "look at the journal of libvirtd"}
 	}
 	return finding{Check: "libvirt", Grade: gradeOK, What: fmt.Sprintf("%s, libvirt %s, %s", cfg.Libvirt.URI, info.Version, info.CPUModel)}
+}
+
+// checkLogs reads one of libvirt's logs of VMs as this user.
+func checkLogs(dir string) finding {
+	if err := hypervisor.CheckLogs(dir); err != nil {
+		return finding{"libvirt's logs", gradeWarn, err.Error(), "give the agent CAP_DAC_READ_SEARCH, as its unit does: if libvirtd dies in the last moment of a move, " +
+			"only its log tells that the VM has not crashed"}
+	}
+	return finding{Check: "libvirt's logs", Grade: gradeOK, What: dir}
 }
 
 // checkHook looks for the fence in libvirt's folder.
