@@ -166,6 +166,8 @@ func TestAbsentDaemonIsNoError(t *testing.T) {
 	}()
 	if ok, err := d.Connected(); ok || !errors.Is(err, hypervisor.ErrNotConnected) {
 		t.Errorf("connected %t, %v, want ErrNotConnected", ok, err)
+	} else if n := strings.Count(err.Error(), hypervisor.ErrNotConnected.Error()); n != 1 {
+		t.Errorf("%q says it %d times", err, n)
 	}
 	if _, _, err := d.Lookup(t.Context(), "x"); !errors.Is(err, hypervisor.ErrNotConnected) {
 		t.Errorf("look up: %v", err)

@@ -91,7 +91,9 @@ func (l *link) connect(ctx context.Context) bool {
 	case err != nil && l.closed:
 		return false
 	case err != nil:
-		l.err = fmt.Errorf("%w: %s: %w", ErrNotConnected, l.d.o.URI, err)
+		if l.err = fmt.Errorf("%s: %w", l.d.o.URI, err); !errors.Is(err, ErrNotConnected) {
+			l.err = fmt.Errorf("%w: %w", ErrNotConnected, l.err)
+		}
 		return false
 	case l.closed:
 		conn.release()
