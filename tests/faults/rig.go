@@ -127,10 +127,26 @@ func (r *Rig) remove(ctx context.Context) error {
 		}
 	}
 	err := r.lab.DestroyVM(ctx, guestName)
-	if errors.Is(err, lab.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+	if err == nil || errors.Is(err, lab.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return err
+	// A libvirt that still holds a job for it lets go with its process alone.
+	if err := r.restartLibvirtd(ctx); err != nil {
+		return err
+	}
+	if err := r.lab.DestroyVM(ctx, guestName); !errors.Is(err, lab.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (r *Rig) restartLibvirtd(ctx context.Context) error {
+	for _, s := range r.sides {
+		if err := errors.Join(r.lab.KillLibvirtd(ctx, s.host), s.host.StartLibvirtd(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // locate finds the host on which the guest runs, and the other one; a guest that is

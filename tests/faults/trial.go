@@ -209,13 +209,6 @@ func (r *Rig) tidy(ctx context.Context, t Trial, res *Result) error {
 		}
 		res.Lost, res.Note = true, "libvirt says that the guest runs, and it prints nothing"
 	}
-	if t.Bare && !res.Settled { // libvirt may still hold a job for it
-		for _, s := range r.sides {
-			if err := r.lab.KillLibvirtd(ctx, s.host); err != nil {
-				return err
-			}
-		}
-	}
 	for _, s := range r.sides {
 		if err := s.host.StartLibvirtd(ctx); err != nil {
 			return err
