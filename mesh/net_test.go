@@ -286,7 +286,9 @@ func (w *world) startAll(n int) []*Mesh {
 	for i := 1; i <= n; i++ {
 		all = append(all, w.start(i, nil))
 	}
-	w.await(2*time.Minute, "all see all", func() bool { return everyoneSees(all, n) })
+	// What a large cluster's gossip drops comes by push/pull, which is the rarer the
+	// more hosts there are.
+	w.await(2*time.Minute+time.Duration(n)*time.Second, "all see all", func() bool { return everyoneSees(all, n) })
 	return all
 }
 

@@ -117,10 +117,11 @@ func (w *world) build() {
 	if hot == 0 {
 		hot = 1 + w.cfg.Agents/10
 	}
+	scale := max(1, w.cfg.Scale)
 	for n := range w.cfg.Agents {
 		id := negotiate.HostID(fmt.Sprintf("h%03d", n))
 		w.hostOf[id] = n
-		h := &host{id: id, n: n, up: true, virt: true, capacity: planner.Capacity{CPU: 8, Memory: 64 << 10},
+		h := &host{id: id, n: n, up: true, virt: true, capacity: planner.Capacity{CPU: planner.Cores(8 * scale), Memory: 64 << 10},
 			srcJournal: map[int]negotiate.SourceRecord{}, dstJournal: map[int]negotiate.DestRecord{},
 			domains: map[int]*domain{}, jobs: map[int]*job{}, meta: map[int]metadata{},
 			drift: w.rates.drift * (2*w.rng.Float64() - 1)}
@@ -132,7 +133,7 @@ func (w *world) build() {
 		vms := 2 + w.rng.IntN(2)
 		level := 1.0
 		if n < hot {
-			vms, level = 4, 2.3 // 9.2 of 8 cores
+			vms, level = 4*scale, 2.3 // 9.2 of 8 cores
 		}
 		for range vms {
 			w.addVM(h, level*(0.95+0.1*w.rng.Float64()))

@@ -11,13 +11,24 @@ type HerdResult struct {
 	Violation            string
 }
 
+// HerdConfig is a fleet of which some hosts become hot at once.
+type HerdConfig struct {
+	Seed        uint64
+	Agents, Hot int
+	// Scale is Config's: a cold host of 8 cores has room for one VM of a hot one, of
+	// 16 for three.
+	Scale       int
+	MaxIncoming int // Config's
+	// AtOnce takes the policy's jitter away: the hosts negotiate at the same instant.
+	AtOnce bool
+}
+
 // Herd lets some hosts of a fleet become hot in the same moment, with nothing else
 // going wrong, and watches them for three minutes: the policy is the default one,
-// rounds are every ten seconds, at the same instant on every host. Without jitter
-// the hosts also negotiate at the same instant, which the default policy avoids.
-func Herd(seed uint64, agents, hot int, jitter bool) HerdResult {
-	w := newWorld(Config{Seed: seed, Agents: agents, Hot: hot, Calm: true})
-	if !jitter {
+// rounds are every ten seconds, at the same instant on every host.
+func Herd(c HerdConfig) HerdResult {
+	w := newWorld(Config{Seed: c.Seed, Agents: c.Agents, Hot: c.Hot, Scale: c.Scale, MaxIncoming: c.MaxIncoming, Calm: true})
+	if c.AtOnce {
 		w.policy.MaxJitter = 0
 	}
 	for _, h := range w.hosts {

@@ -79,21 +79,24 @@ func TestMutants(t *testing.T) {
 }
 
 // TestHerdBound: 20 of 100 hosts become hot at once. Almost no first choice
-// refuses, and no destination is overrun.
+// refuses, and no destination is overrun, where it has room for one VM and where
+// it has room for three.
 func TestHerdBound(t *testing.T) {
-	var sum HerdResult
-	for seed := range uint64(20) {
-		r := Herd(seed, 100, 20, true)
-		if r.Violation != "" {
-			t.Fatal(r.Violation)
+	for _, scale := range []int{1, 2} {
+		var sum HerdResult
+		for seed := range uint64(20) {
+			r := Herd(HerdConfig{Seed: seed, Agents: 100, Hot: 20, Scale: scale})
+			if r.Violation != "" {
+				t.Fatal(r.Violation)
+			}
+			if r.Moved < 20 || r.StillHot > 0 {
+				t.Errorf("scale %d, seed %d: %d moved, %d hosts still hot", scale, seed, r.Moved, r.StillHot)
+			}
+			sum.Asked, sum.FirstRefusals, sum.Busiest = sum.Asked+r.Asked, sum.FirstRefusals+r.FirstRefusals, max(sum.Busiest, r.Busiest)
 		}
-		if r.Moved < 20 || r.StillHot > 0 {
-			t.Errorf("seed %d: %d moved, %d hosts still hot", seed, r.Moved, r.StillHot)
+		t.Logf("scale %d: %+v", scale, sum)
+		if sum.Busiest > 3 || 20*sum.FirstRefusals >= sum.Asked {
+			t.Errorf("scale %d: busiest destination %d, want at most 3; %d of %d first choices refused, want below 5 %%", scale, sum.Busiest, sum.FirstRefusals, sum.Asked)
 		}
-		sum.Asked, sum.FirstRefusals, sum.Busiest = sum.Asked+r.Asked, sum.FirstRefusals+r.FirstRefusals, max(sum.Busiest, r.Busiest)
-	}
-	t.Logf("%+v", sum)
-	if sum.Busiest > 3 || 20*sum.FirstRefusals >= sum.Asked {
-		t.Errorf("busiest destination %d, want at most 3; %d of %d first choices refused, want below 5 %%", sum.Busiest, sum.FirstRefusals, sum.Asked)
 	}
 }

@@ -15,10 +15,13 @@ import (
 // Config is a run. Its zero fields are drawn from the seed.
 type Config struct {
 	Seed   uint64
-	Agents int          // 5..500
-	Hot    int          // hosts whose demand exceeds their cores from the start; 0: a tenth
-	Calm   bool         // nothing goes wrong, and no operator gives orders
-	Mutant model.Mutant // a rule broken on purpose
+	Agents int // 5..500
+	Hot    int // hosts whose demand exceeds their cores from the start; 0: a tenth
+	Scale  int // times which hosts have 8 cores, and hot ones 4 VMs; 0: once
+	// MaxIncoming is the policy's and the lease book's when it is not 0.
+	MaxIncoming int
+	Calm        bool         // nothing goes wrong, and no operator gives orders
+	Mutant      model.Mutant // a rule broken on purpose
 	// Trace, when set, gets a line for each event.
 	Trace func(format string, args ...any)
 	// Record, when set, gets each step of a state machine, as a journal or a log
@@ -137,6 +140,9 @@ func newWorld(cfg Config) *world {
 	w := &world{cfg: cfg, rng: rng, hostOf: map[negotiate.HostID]int{}, vmOf: map[negotiate.VMID]int{},
 		policy: planner.DefaultPolicy(), leases: map[negotiate.LeaseID]grant{}, parted: func(int, int) bool { return false }}
 	w.policy.Mode = planner.ModeAuto
+	if cfg.MaxIncoming > 0 {
+		w.policy.MaxIncoming, w.limits.MaxIncoming = cfg.MaxIncoming, cfg.MaxIncoming
+	}
 	if w.cfg.Agents == 0 {
 		w.cfg.Agents = drawAgents(rng)
 	}
