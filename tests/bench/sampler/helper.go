@@ -19,7 +19,7 @@ import (
 // The processes measured are this program, run again in a role of helperEnv:
 //
 //	idle   has vmThreads sleeping threads; a line wakes each of them once
-//	work   obeys lines: "pingpong N", "spin MS", "read FILE N"
+//	work   obeys lines: "pingpong N", "spin MS", "read FILE N", "fail N"
 const helperEnv = "HEADROOM_BENCH_HELPER"
 
 // vmThreads is the number of threads of a process that stands for a VM.
@@ -134,6 +134,8 @@ func obey(words []string, a, b chan func()) (time.Duration, error) {
 		return pingPong(a, b, n)
 	case "spin":
 		return spin(a, time.Duration(n)*time.Millisecond), nil
+	case "fail":
+		return readFailing(n)
 	}
 	return readDirect(words[1], n)
 }
@@ -216,14 +218,14 @@ func readDirect(file string, n int) (time.Duration, error) {
 		return 0, fmt.Errorf("open %s: %w", file, err)
 	}
 	defer unix.Close(fd)
-	block, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	block, err := unix.Mmap(-1, 0, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = unix.Munmap(block) }()
 	start := clock(unix.CLOCK_MONOTONIC)
 	for i := range n {
-		if _, err := unix.Pread(fd, block, int64(i%blocksInFile)*4096); err != nil {
+		if _, err := unix.Pread(fd, block, int64(i%blocksInFile)*blockSize); err != nil {
 			return 0, fmt.Errorf("read %s: %w", file, err)
 		}
 	}
