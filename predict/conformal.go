@@ -1,65 +1,79 @@
 package predict
 
+import "math"
+
 // conformal holds the coverage of the forecasts that are really given out, by
-// adaptive conformal inference (Gibbs and Candès 2021; the tracking of
-// Angelopoulos, Candès and Tibshirani 2023): after every outcome the offset of
-// each quantile moves up a little when it was exceeded and down a little when
-// not, in the proportion that is in balance at exactly its level. Offsets are
-// in units of the trailing median error, so they scale with the series.
+// adaptive conformal inference (Gibbs and Candès 2021): what moves is the level
+// at which the forecast's own distribution is read. After every outcome the level
+// of each quantile moves up when it was exceeded and down a little when not, in
+// the proportion that is in balance at exactly the level that is asked for. A
+// calibrated forecast answers a move of the level by the same change of coverage,
+// whatever its scale and shape, so one rate fits all series; an offset in the unit
+// of the series would be too slow for heavy tails and too rough for light ones.
+//
+// Levels move on the scale z = -ln(1-p), on which an exponential tail is a
+// straight line: between the five quantiles z is interpolated, above the highest
+// the line goes on. All steps share one shift, since a forecast that is too narrow
+// usually is so at all of them and each alone would learn slowly; the peak has its
+// own. The shift of the steps is drawn back to zero in proportion: the members
+// learn from errors as well, and a shift that nothing calls for would only add
+// noise. The price: a forecast so wrong that it needs a shift of 0.1 for good is
+// left with 1.2 times the misses that its level allows; one that is off for a time
+// is corrected in that time. The peak's shift is not drawn.
 type conformal struct {
-	scale   []running   // per lag: absolute error of the median
-	offsets []Quantiles // per lag, in scales
+	shifts [2]Quantiles // of z, per level, for steps and peak; the median's stays 0
 }
 
 const (
-	conformalRate = 0.1
-	conformalMost = 4 // scales: a run of misses must not throw the forecast away
+	conformalRate = 0.01 // of a shift, for one independent outcome
+	conformalDraw = 0.02 // of the steps' shift back to zero, likewise
+	conformalMost = 1.5  // shift: a run of misses must not throw the forecast away
 )
 
-func newConformal(lags int) *conformal {
-	return &conformal{scale: make([]running, lags), offsets: make([]Quantiles, lags)}
-}
+// tailDepth is -ln(1-p) at each of Levels.
+var tailDepth = func() (z Quantiles) {
+	for i, p := range Levels {
+		z[i] = -math.Log1p(-p)
+	}
+	return z
+}()
 
-// settle learns from outcome y of the given forecast at lag a.
-func (c *conformal) settle(a int, q *Quantiles, y, independent float64) {
-	c.scale[a].add(abs(y-q[0]), memory)
-	for i, v := range q {
-		move := -(1 - Levels[i])
-		if y > v {
-			move = Levels[i]
+// settle learns from outcome y of the given forecast q of a step, or of the
+// peak, which is worth independent outcomes.
+func (c *conformal) settle(what int, q *Quantiles, y, independent float64) {
+	draw := conformalDraw
+	if what == forPeak {
+		draw = 0
+	}
+	for i := 1; i < len(q); i++ {
+		// One miss in a hundred may not move the highest level by all that there is.
+		rate := conformalRate * min(1, (1-Levels[i])/0.05)
+		move := -1.0
+		if y > q[i] {
+			move = Levels[i] / (1 - Levels[i])
 		}
-		o := &c.offsets[a][i]
-		*o = min(max(*o+conformalRate*independent*move, -conformalMost), conformalMost)
+		shift := &c.shifts[what][i]
+		v := *shift + independent*(rate*move-draw**shift)
+		*shift = min(max(v, -conformalMost), conformalMost)
 	}
 }
 
-// offset is what to add at lag a.
-func (c *conformal) offset(a int) (q Quantiles) {
-	for i := range q {
-		q[i] = c.offsets[a][i] * c.scale[a].mean
-	}
-	return q
-}
+// apply reads q, a step or the peak, at the levels that the shifts ask for; its
+// median stays.
+func (c *conformal) apply(what int, q *Quantiles) { q.move(&c.shifts[what]) }
 
-// apply shifts every step, except its median, by the offsets of the lags around
-// it.
-func (c *conformal) apply(lags []lag, steps []Quantiles) {
-	a := 0
-	for h := range steps {
-		for a < len(lags)-1 && lags[a].steps < h+1 {
-			a++
+// move reads q at other levels: those whose tail depth differs by the shifts.
+func (q *Quantiles) move(by *Quantiles) {
+	from := *q
+	for i := 1; i < len(q); i++ {
+		z := max(tailDepth[i]+by[i], tailDepth[0])
+		j := 0
+		for j < len(q)-2 && z > tailDepth[j+1] {
+			j++
 		}
-		above := c.offset(a)
-		below, share := above, 1.0
-		if a > 0 && lags[a].steps > h+1 {
-			below = c.offset(a - 1)
-			share = float64(h+1-lags[a-1].steps) / float64(lags[a].steps-lags[a-1].steps)
-		}
-		for i := 1; i < len(steps[h]); i++ {
-			steps[h][i] += below[i] + share*(above[i]-below[i])
-		}
-		steps[h].tidy()
+		q[i] = from[j] + (z-tailDepth[j])/(tailDepth[j+1]-tailDepth[j])*(from[j+1]-from[j])
 	}
+	q.tidy()
 }
 
 func abs(v float64) float64 { return max(v, -v) }

@@ -20,7 +20,7 @@ type Forecaster struct {
 	chosen  int
 
 	given    *card // the forecasts given out
-	conform  *conformal
+	conform  conformal
 	coverage running
 	peakCov  running
 	shift    cusum
@@ -45,7 +45,7 @@ func New(c Config) (*Forecaster, error) {
 	}
 	s, lags := newSeries(c), lagsFor(c)
 	f := &Forecaster{config: c, series: s, lags: lags, rise: newRise(s), tables: newPeakTables(c.Horizon),
-		given: newCard(lags), conform: newConformal(len(lags) + 1), out: make([]Quantiles, c.Horizon), outTop: unknown()}
+		given: newCard(lags), out: make([]Quantiles, c.Horizon), outTop: unknown()}
 	f.members = []member{newNaive(s, lags), newSES(s, lags), newHolt(s, lags), newDecay(s), newTheta(s, lags), newAR(s, lags), newARIMA(c, s, lags)}
 	if c.Season > 0 {
 		f.members = append(f.members, newSeasonal(c, s, lags))
@@ -152,12 +152,16 @@ const trailing = 8
 // cover counts what the given forecast q held at lag a, and corrects the next.
 func (f *Forecaster) cover(a int, q *Quantiles, y float64) {
 	l := f.given.lags[a]
-	f.conform.settle(a, q, y, l.independent())
+	what := forSteps
+	if a == len(f.lags) {
+		what = forPeak
+	}
+	f.conform.settle(what, q, y, l.independent())
 	held := 0.0
 	if y <= q[3] {
 		held = 1
 	}
-	if a == len(f.lags) {
+	if what == forPeak {
 		f.peakCov.add(held, coverageMemory)
 		return
 	}
@@ -185,8 +189,8 @@ const (
 	backToBlend = 1.05
 )
 
-// combine makes the forecast that is given out: the chosen member's, shifted by
-// what coverage asks for, raised where demand climbs now. The medians of the
+// combine makes the forecast that is given out: the chosen member's, read at the
+// levels that coverage asks for, raised where demand climbs now. The medians of the
 // steps stay as they are: neither is coverage about them, nor is a climb more
 // likely than not to go on.
 func (f *Forecaster) combine() {
@@ -197,13 +201,10 @@ func (f *Forecaster) combine() {
 	}
 	copy(f.out, f.steps[f.chosen])
 	f.outTop = f.peak[f.chosen]
-	f.conform.apply(f.lags, f.out)
-	for i, o := range f.conform.offset(len(f.lags)) {
-		if i > 0 {
-			f.outTop[i] += o
-		}
+	for h := range f.out {
+		f.conform.apply(forSteps, &f.out[h])
 	}
-	f.outTop.tidy()
+	f.conform.apply(forPeak, &f.outTop)
 	if r := f.riseIndex(); f.known[r] && !f.cards[r].off {
 		for h := range f.out {
 			median := f.out[h][0]

@@ -2,6 +2,7 @@ package predict
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand"
 	"os"
@@ -209,6 +210,11 @@ func TestStateIsNeverMisread(t *testing.T) {
 		b[at] ^= 1
 		return b
 	}
+	version := func(v byte) []byte {
+		b := append([]byte(nil), good...)
+		b[4] = v
+		return b
+	}
 	other, err := New(Config{Step: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +225,9 @@ func TestStateIsNeverMisread(t *testing.T) {
 		data []byte
 		want error
 	}{
-		{"version", lab(t), edit(6), ErrStateVersion},
+		{"newer version", lab(t), edit(6), ErrStateVersion},
+		{"version 0", lab(t), version(0), ErrStateVersion},
+		{"next version", lab(t), version(stateVersion + 1), ErrStateVersion},
 		{"magic", lab(t), edit(0), ErrStateCorrupt},
 		{"checksum", lab(t), edit(8), ErrStateCorrupt},
 		{"one bit", lab(t), edit(len(good) / 2), ErrStateCorrupt},
@@ -276,10 +284,16 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// TestOlderStateIsLearnedAgain: state that version 1 of this package wrote, of
-// 300 samples, gives the forecast that those samples give now.
+// TestOlderStateIsLearnedAgain: state that older versions of this package wrote,
+// of 300 samples, gives the forecast that those samples give now.
 func TestOlderStateIsLearnedAgain(t *testing.T) {
-	old, err := os.ReadFile("testdata/state-v1.bin")
+	for v := replayedVersion; v < stateVersion; v++ {
+		t.Run(fmt.Sprintf("version %d", v), func(t *testing.T) { learnAgain(t, fmt.Sprintf("testdata/state-v%d.bin", v)) })
+	}
+}
+
+func learnAgain(t *testing.T, file string) {
+	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

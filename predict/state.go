@@ -21,9 +21,9 @@ var ErrStateCorrupt = errors.New("predict: damaged state: start with a new forec
 var ErrStateConfig = errors.New("predict: state of another configuration: start with a new forecaster")
 
 // stateVersion changes whenever the meaning of a single byte does.
-const stateVersion = 2
+const stateVersion = 3
 
-// replayedVersion is an older version, of which only the configuration and the
+// replayedVersion is the oldest version of which the configuration and the
 // samples are read: what they teach is learned again.
 const replayedVersion = 1
 
@@ -49,22 +49,22 @@ func (f *Forecaster) MarshalBinary() ([]byte, error) {
 // UnmarshalBinary replaces f by what MarshalBinary wrote. On a Forecaster made
 // by New the configuration must be the same in sample, step, horizon,
 // season and LSTM (ErrStateConfig); its other settings stay those of f. On a
-// zero Forecaster the written configuration is taken. State of the version
-// before is learned again from the samples in it, the last 512. f is unchanged
+// zero Forecaster the written configuration is taken. State of an older
+// version is learned again from the samples in it, the last 512. f is unchanged
 // after any error.
 func (f *Forecaster) UnmarshalBinary(data []byte) error {
 	if len(data) < 12 || string(data[:4]) != stateMagic {
 		return fmt.Errorf("%w: no state of this package", ErrStateCorrupt)
 	}
 	v := binary.LittleEndian.Uint32(data[4:])
-	if v != stateVersion && v != replayedVersion {
+	if v < replayedVersion || v > stateVersion {
 		return fmt.Errorf("%w (version %d, want %d)", ErrStateVersion, v, stateVersion)
 	}
 	body := data[12:]
 	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(data[8:]) {
 		return fmt.Errorf("%w: wrong checksum", ErrStateCorrupt)
 	}
-	if v == replayedVersion {
+	if v < stateVersion {
 		return f.replay(body)
 	}
 	return f.read(body)
@@ -90,7 +90,7 @@ func (f *Forecaster) like(c *codec) (*Forecaster, error) {
 	return fresh, nil
 }
 
-// replay takes the body of the version before and learns from its samples.
+// replay takes the body of an older version and learns from its samples.
 func (f *Forecaster) replay(body []byte) error {
 	c := &codec{buf: body, reading: true}
 	fresh, err := f.like(c)
@@ -262,12 +262,11 @@ func (p *peakCalibration) state(c *codec) {
 }
 
 func (k *conformal) state(c *codec) {
-	for i := range k.scale {
-		k.scale[i].state(c)
-		c.numbers(k.offsets[i][:])
-		for _, o := range k.offsets[i] {
-			if c.reading && abs(o) > conformalMost {
-				c.fail("an offset is out of bounds")
+	for what := range k.shifts {
+		c.numbers(k.shifts[what][:])
+		for i, v := range k.shifts[what] {
+			if c.reading && (abs(v) > conformalMost || i == 0 && v != 0) {
+				c.fail("a shift is out of bounds")
 			}
 		}
 	}
