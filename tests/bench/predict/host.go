@@ -58,6 +58,10 @@ func (t *hostTable) addHost(s *set, vms [][]float64) error {
 		}
 		fs[i] = f
 	}
+	joint, err := predict.NewJoint(config(s, false))
+	if err != nil {
+		return err
+	}
 	sum := make([]float64, len(vms[0]))
 	scores := map[string]*predict.Score{}
 	var names []string
@@ -82,14 +86,16 @@ func (t *hostTable) addHost(s *set, vms [][]float64) error {
 			f.Observe(vms[i][now])
 			parts[i] = f.Forecast()
 		}
+		alone := predict.Sum(parts, nil)
+		calibrated := joint.Observe(sum[now], alone)
 		if now+1 < s.train || (now+1-s.train)%s.every != 0 {
 			continue
 		}
 		truth := sum[now+1 : now+1+horizon]
 		host := predict.Sum(parts, correlation(errors))
 		add("sum of forecasts, residual correlation", host.Steps, host.Peak, truth)
-		host = predict.Sum(parts, nil)
-		add("sum of forecasts, independent", host.Steps, host.Peak, truth)
+		add("sum of forecasts, independent", alone.Steps, alone.Peak, truth)
+		add("sum of forecasts, calibrated on the sum", calibrated.Steps, calibrated.Peak, truth)
 		for name, level := range baselines(vms, sum, now) {
 			add(name, flat(level), flat(level)[0], truth)
 		}
