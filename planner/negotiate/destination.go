@@ -166,8 +166,8 @@ func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
 	case t.Kind == TimerRetry && r.State == DestOwned && e.Unnoted:
 		e.Tries++
 		d, look := d.look(e)
-		effects := []Effect{look, SetTimer{TimerRetry, t.VM, d.Limits.Retry}}
-		if e.Tries == unnotedAlarm {
+		effects := []Effect{look, SetTimer{TimerRetry, t.VM, d.unnotedAfter(e)}}
+		if e.Tries == unnotedAlarm && e.Copy != CopyNone {
 			effects = append(effects, Alarm{t.VM, "the move cannot be noted in the VM's metadata: until it is, the VM is not moved on"})
 		}
 		return d, effects
@@ -175,8 +175,22 @@ func (d Destination) timer(at Moment, t TimerFired) (Destination, []Effect) {
 	return d, nil
 }
 
-// unnotedAlarm is the number of tries after which an operator is called.
-const unnotedAlarm = 5
+// unnotedAlarm is the number of tries after which an operator is called;
+// unnotedRest is the longest time between two looks for a VM that is off, which may
+// have been moved on or undefined since.
+const (
+	unnotedAlarm = 5
+	unnotedRest  = 10 * time.Minute
+)
+
+// unnotedAfter is when to look again for a VM whose move is not noted: doubled from
+// try to try while it is off. Until it is noted the VM is not moved on.
+func (d Destination) unnotedAfter(e Entry) time.Duration {
+	if e.Copy != CopyNone {
+		return d.Limits.Retry
+	}
+	return min(d.Limits.Retry<<min(e.Tries, 16), unnotedRest)
+}
 
 // leaseTimer ends a lease without a copy. Whether an admitted copy never came is
 // libvirt's to say.

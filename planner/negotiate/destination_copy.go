@@ -26,7 +26,12 @@ func (d Destination) appeared(ev CopyAppeared) (Destination, []Effect) {
 		return d.late(e)
 	case DestOwned: // its stamp still says that it is on its way
 		if e.Unnoted && e.Copy == CopyRunning {
-			return d.with(e), []Effect{StampOwned{ev.VM, ev.Attempt, e.Record.Source}}
+			effects := []Effect{StampOwned{ev.VM, ev.Attempt, e.Record.Source}}
+			if before == CopyNone { // it was off, and looked for seldom
+				e.Tries = 0
+				effects = append(effects, SetTimer{TimerRetry, ev.VM, d.Limits.Retry})
+			}
+			return d.with(e), effects
 		}
 	}
 	return d.with(e), nil
@@ -86,7 +91,9 @@ func (d Destination) gone(ev CopyGone) (Destination, []Effect) {
 	if !looked && (ev.Query != 0 || !seen) {
 		return d, nil
 	}
-	e.Copy, e.Unnoted = CopyNone, false
+	// An owned VM that is off, as after its host died, is started with the stamp
+	// that it had: Unnoted stays.
+	e.Copy = CopyNone
 	switch e.Record.State {
 	case DestIncoming:
 		if seen || e.Ending != 0 && ev.Query >= e.Ending {
