@@ -66,7 +66,9 @@ func (s *Sampler) BlockIO(id string) (BlockIO, error) {
 }
 
 func blockCounts(d *kern.BlockIODirection) BlockCounts {
-	return BlockCounts{Ops: d.Ops, Bytes: d.Bytes, Time: time.Duration(d.Time), Untimed: d.Untimed, Latency: d.Latency}
+	c := BlockCounts{Bytes: d.Bytes, Time: time.Duration(d.Time), Untimed: d.Untimed, Latency: d.Latency}
+	c.Ops = c.Untimed + c.Latency.Count()
+	return c
 }
 
 // ioBytes is the storage traffic that the VM's processes caused by their own
@@ -86,9 +88,9 @@ type blockIO struct {
 	memory   mappings
 	filter   filter[uint64] // slot by cgroup
 	slots    slotted[kern.BlockIOBlockio]
-	epoch    *uint64  // of filter, which the program remembers answers of
-	caused   []uint64 // ioBytes when the slot was given
-	why      []error  // why the slot's VM has no cgroup of its own
+	memos    []kern.BlockIOMemo // answers of filter that the program remembers
+	caused   []uint64           // ioBytes when the slot was given
+	why      []error            // why the slot's VM has no cgroup of its own
 }
 
 func openBlockIO(opts Options) (*blockIO, error) {
@@ -113,14 +115,25 @@ func (h *blockIO) load(spec *ebpf.CollectionSpec) (err error) {
 	if h.slots.mem, err = mapArray[kern.BlockIOBlockio](&h.memory, h.objects.Slots); err != nil {
 		return err
 	}
-	epochs, err := mapArray[uint64](&h.memory, h.objects.Epochs)
+	memories, err := mapArray[[memos]kern.BlockIOMemo](&h.memory, h.objects.Memories)
 	if err != nil {
 		return err
 	}
-	h.epoch = &epochs[0]
-	*h.epoch = 1 // memories are made with 0
+	h.memos = memories[0][:]
+	h.forget() // they are made with 0, which is no epoch
 	h.hook, err = link.AttachTracing(link.TracingOptions{Program: h.objects.BlockRqComplete})
 	return err
+}
+
+// memos is MEMOS of blockio.bpf.c.
+const memos = 64
+
+// forget makes the program look into the filter again. An answer holds 32 bits of
+// its epoch: after more changes nothing is remembered.
+func (h *blockIO) forget() {
+	for i := range h.memos {
+		atomic.AddUint64(&h.memos[i].Epoch, 1)
+	}
 }
 
 // assign finds the VMs' block cgroups. One that two VMs share is neither's.
@@ -147,7 +160,7 @@ func (h *blockIO) assign(vms []*vm) error {
 	if err := h.filter.set(want); err != nil {
 		return err
 	}
-	atomic.AddUint64(h.epoch, 1)
+	h.forget()
 	before := h.slots.owner
 	h.slots.assign(vms)
 	for _, v := range vms {

@@ -72,6 +72,43 @@ func TestBlockIOSharedCgroupIsNobodys(t *testing.T) {
 	}
 }
 
+// What the hook remembers of a disk's cgroup must not outlive a change of targets.
+func TestBlockIOFollowsTheTargets(t *testing.T) {
+	s := enable(t, FeatureBlockIO)
+	first, next := startHelper(t), startHelper(t)
+	newCgroup(t, first, "blkio")
+	newCgroup(t, next, "blkio")
+	file := filepath.Join(t.TempDir(), "f")
+	written := func(id string, h *helper) uint64 {
+		before, err := s.BlockIO(id)
+		h.do("write", file)
+		after, again := s.BlockIO(id)
+		if err = errors.Join(err, again); err != nil {
+			t.Fatal(err)
+		}
+		return after.Write.Ops - before.Write.Ops
+	}
+	setTargets := func(id string, h *helper) {
+		if err := s.SetTargets([]Target{{ID: id, PID: h.pid()}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setTargets("first", first)
+	if written("first", first) == 0 {
+		skipOr(t, "the temporary directory is not on a block device")
+	}
+	if n := written("first", next); n != 0 {
+		t.Errorf("%d requests of another's", n)
+	}
+	setTargets("next", next)
+	if n := written("next", first); n != 0 {
+		t.Errorf("%d requests of whom the slot belonged to", n)
+	}
+	if written("next", next) == 0 {
+		t.Error("none of its own: it is taken for nobody still")
+	}
+}
+
 func TestWaitTailCountsSingleWaits(t *testing.T) {
 	s := enable(t, FeatureWaitTail)
 	vm, rival := startHelper(t), startHelper(t)

@@ -48,12 +48,14 @@ struct request {
 #define REQ_OP_READ 0
 #define REQ_OP_WRITE 1
 
+/* Requests are not counted but by their buckets and as untimed. What one touches
+ * lies in two cache lines. */
 struct direction {
-	u64 ops;
 	u64 bytes;
 	u64 time;    /* ns, of the requests timed */
 	u64 untimed; /* requests of queues that keep no iostats */
 	u64 latency[BUCKETS];
+	u64 pad[5];
 };
 
 struct blockio {
@@ -76,15 +78,6 @@ struct {
 	__type(value, struct blockio);
 } slots SEC(".maps");
 
-/* The agent counts it up when cgroups has changed. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} epochs SEC(".maps");
-
 #define NOBODY 0xffffffff
 #define MEMOS 64 /* a power of 2 */
 
@@ -92,25 +85,25 @@ struct {
  * What a blkcg_gq, a cgroup's share in one disk, was found to belong to. From it
  * to its cgroup's number are four pointers, each most often to memory that no
  * cache holds. Its address may go to another cgroup's once its own is removed,
- * and what is remembered is then wrong until the agent has seen that the VM is
- * gone, which nobody looks at any more.
+ * and what is remembered is then wrong until the agent next sets its targets,
+ * as it does every few seconds.
+ *
+ * CPUs write one without a lock: a half of one answer beside a half of another
+ * is told by check, which is the key xor the answer.
  */
 struct memo {
-	u64 blkg;
-	u32 epoch;
-	u32 slot;
-};
-
-struct memos {
-	u64 busy; /* the blkcg_gq looked up just now, or 0 */
-	struct memo of[MEMOS];
+	u64 epoch; /* the agent counts it up when cgroups has changed */
+	u64 check;
+	u64 answer; /* the epoch it is of, and the slot */
+	u64 pad;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct memos);
+	__type(value, struct memo[MEMOS]);
 } memories SEC(".maps");
 
 static __always_inline u32 find_slot(struct blkcg_gq *blkg)
@@ -121,32 +114,27 @@ static __always_inline u32 find_slot(struct blkcg_gq *blkg)
 	return slot ? *slot : NOBODY;
 }
 
-/* An interrupt may complete requests amid this very code: it goes without. */
 static __always_inline u32 recall_slot(struct blkcg_gq *blkg)
 {
-	u32 zero = 0, slot, now;
-	u64 key;
-	struct memos *m = bpf_map_lookup_elem(&memories, &zero);
-	u64 *epoch = bpf_map_lookup_elem(&epochs, &zero);
+	u64 key = (u64)blkg, answer, epoch;
 	struct memo *memo;
+	u32 zero = 0, slot;
+	void *memos;
 
-	if (!m || !epoch || m->busy)
+	memos = bpf_map_lookup_elem(&memories, &zero);
+	if (!memos)
 		return find_slot(blkg);
-	/* by way of memory: the verifier calculates with no pointer */
-	*(volatile u64 *)&m->busy = (u64)blkg;
-	key = *(volatile u64 *)&m->busy;
-	now = *(volatile u64 *)epoch;
-	memo = &m->of[(key * 0x9e3779b97f4a7c15) >> 58 & (MEMOS - 1)];
-	if (memo->blkg == key && memo->epoch == now) {
-		slot = memo->slot;
-	} else {
-		slot = find_slot(blkg);
-		memo->blkg = key;
-		memo->epoch = now;
-		memo->slot = slot;
-	}
-	barrier();
-	m->busy = 0;
+	/* The verifier calculates with no pointer but the distance of two. */
+	asm volatile("%0 -= %1" : "+r"(key) : "r"(memos));
+	memo = (struct memo *)memos + ((key * 0x9e3779b97f4a7c15) >> 58 & (MEMOS - 1));
+	epoch = *(volatile u64 *)&memo->epoch;
+	answer = *(volatile u64 *)&memo->answer;
+	if ((*(volatile u64 *)&memo->check ^ answer) == key && answer >> 32 == epoch)
+		return answer;
+	slot = find_slot(blkg);
+	answer = epoch << 32 | slot;
+	*(volatile u64 *)&memo->check = key ^ answer;
+	*(volatile u64 *)&memo->answer = answer;
 	return slot;
 }
 
@@ -177,7 +165,6 @@ int BPF_PROG(block_rq_complete, struct request *rq, int error, unsigned int byte
 		return 0;
 	d = op == REQ_OP_READ ? &b->read : &b->write;
 	/* completions of one VM come on several CPUs at once */
-	__sync_fetch_and_add(&d->ops, 1);
 	__sync_fetch_and_add(&d->bytes, bytes);
 	start = rq->start_time_ns;
 	if (!start) {

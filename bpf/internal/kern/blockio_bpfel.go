@@ -21,22 +21,19 @@ type BlockIOBlockio struct {
 
 type BlockIODirection struct {
 	_       structs.HostLayout
-	Ops     uint64
 	Bytes   uint64
 	Time    uint64
 	Untimed uint64
 	Latency [24]uint64
+	Pad     [5]uint64
 }
 
-type BlockIOMemos struct {
-	_    structs.HostLayout
-	Busy uint64
-	Of   [64]struct {
-		_     structs.HostLayout
-		Blkg  uint64
-		Epoch uint32
-		Slot  uint32
-	}
+type BlockIOMemo struct {
+	_      structs.HostLayout
+	Epoch  uint64
+	Check  uint64
+	Answer uint64
+	Pad    uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -44,7 +41,6 @@ type BlockIOMemos struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BlockIOMapCgroups          = "cgroups"
-	BlockIOMapEpochs           = "epochs"
 	BlockIOMapMemories         = "memories"
 	BlockIOMapSlots            = "slots"
 	BlockIOProgBlockRqComplete = "block_rq_complete"
@@ -100,7 +96,6 @@ type BlockIOProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BlockIOMapSpecs struct {
 	Cgroups  *ebpf.MapSpec `ebpf:"cgroups"`
-	Epochs   *ebpf.MapSpec `ebpf:"epochs"`
 	Memories *ebpf.MapSpec `ebpf:"memories"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 }
@@ -132,7 +127,6 @@ func (o *BlockIOObjects) Close() error {
 // It can be passed to LoadBlockIOObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BlockIOMaps struct {
 	Cgroups  *ebpf.Map `ebpf:"cgroups"`
-	Epochs   *ebpf.Map `ebpf:"epochs"`
 	Memories *ebpf.Map `ebpf:"memories"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 }
@@ -140,7 +134,6 @@ type BlockIOMaps struct {
 func (m *BlockIOMaps) Close() error {
 	return _BlockIOClose(
 		m.Cgroups,
-		m.Epochs,
 		m.Memories,
 		m.Slots,
 	)
