@@ -11,7 +11,7 @@ BIN   := bin/headroom
 export GOFLAGS := -tags=$(TAGS)
 
 .PHONY: all build deps test unit demo lint fmt tidy generate verify-generate \
-        lab-up lab-down fuzz bench-sampler bench-planner bench-faults bench-predict bench-mesh clean install
+        lab-up lab-down fuzz bench-sampler bench-planner bench-faults bench-predict bench-mesh reference clean install
 
 all: build
 
@@ -106,6 +106,11 @@ DATA ?= $(HEADROOM_TRACES)
 bench-predict: ## forecasts beside R's forecast package on recorded traces (DATA=DIR, ARGS=-full); ends with a JSON line
 	@.ci/deps bench-predict
 	@$(GO) run ./tests/bench/predict -doc docs/FORECAST.md $(if $(DATA),-data $(DATA)) $(ARGS)
+
+reference: ## R's reference values for predict anew (needs r-cran-forecast); git diff shows what changed
+	@.ci/deps bench-predict
+	@mkdir -p bin
+	@for f in arima fits members; do Rscript tests/reference/$$f.R > bin/$$f.json && mv bin/$$f.json predict/testdata/ || exit 1; done
 
 # The lab's part needs root and libvirt; MESH_LAB= leaves it out.
 MESH_LAB ?= $(GO) run ./tests/bench/faults -bin $(BIN) -faults 20 -bare 0 -moves 5 -out bin/faults-short.jsonl

@@ -15,7 +15,7 @@ type seasonal struct {
 	seen           int64         // samples since the start
 	level          [len(seasonalRates)]float64
 	errs           [len(seasonalRates)]running
-	base           running   // over a whole season
+	base           running   // level over a whole season, without the pattern
 	adds           []float64 // by part of the season
 	counts         []float64
 }
@@ -61,7 +61,8 @@ func (m *seasonal) learn(x float64) {
 		}
 		m.level[r] += max(rate, 1/float64(m.seen)) * e
 	}
-	m.base.add(x, float64(m.season/m.sample))
+	// Without the pattern: a mean that swings with it would take part of it away.
+	m.base.add(x-m.adds[i], float64(m.season/m.sample))
 	m.counts[i] = min(m.counts[i]+1, float64(m.season/m.sample)/float64(len(m.adds))/seasonalRate)
 	m.adds[i] += (x - m.base.mean - m.adds[i]) / m.counts[i]
 }
