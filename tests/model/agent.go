@@ -274,21 +274,8 @@ func (r *run) checkJournal(rec negotiate.SourceRecord, want negotiate.SourceStat
 // checkSend: a promise is sent only from the journal.
 func (r *run) checkSend(m negotiate.Message) {
 	host, v := &r.w.Hosts[r.host], r.w.vm(m.VM)
-	src, dst := host.SourceJournal[v], host.DestJournal[v]
-	bad := false
-	switch m.Kind {
-	case negotiate.Reserve:
-		bad = src.State != negotiate.SourceReserving || src.Attempt != m.Attempt
-	case negotiate.Commit:
-		bad = src.State != negotiate.SourceCommitted || src.Attempt != m.Attempt || src.Lease != m.Lease
-	case negotiate.Abort:
-		bad = src.Attempt == m.Attempt && src.Lease == m.Lease && m.Lease != "" && src.State != negotiate.SourceAborted
-	case negotiate.Granted:
-		bad = dst.Attempt != m.Attempt || dst.Lease != m.Lease || dst.State != negotiate.DestHeld && dst.State != negotiate.DestIncoming
-	}
-	if bad {
-		r.w.violate("JournalBeforeAct: %s of %d/%s with a journal of source %s %d/%s, destination %s %d/%s", m.Kind,
-			m.Attempt, m.Lease, src.State, src.Attempt, src.Lease, dst.State, dst.Attempt, dst.Lease)
+	if err := PromiseRecorded(m, host.SourceJournal[v], host.DestJournal[v]); err != nil {
+		r.w.violate("JournalBeforeAct: %v", err)
 	}
 }
 

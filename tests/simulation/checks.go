@@ -7,6 +7,7 @@ import (
 
 	"headroom/planner"
 	"headroom/planner/negotiate"
+	"headroom/tests/model"
 )
 
 // The invariants, and where each is checked:
@@ -116,21 +117,8 @@ func (w *world) checkStart(h *host, v int, e negotiate.StartMigration) {
 // checkSend: a promise is sent only from the journal.
 func (w *world) checkSend(h *host, m negotiate.Message) {
 	v := w.vmOf[m.VM]
-	src, dst := h.srcJournal[v], h.dstJournal[v]
-	bad := false
-	switch m.Kind {
-	case negotiate.Reserve:
-		bad = src.State != negotiate.SourceReserving || src.Attempt != m.Attempt
-	case negotiate.Commit:
-		bad = src.State != negotiate.SourceCommitted || src.Attempt != m.Attempt || src.Lease != m.Lease
-	case negotiate.Abort:
-		bad = src.Attempt == m.Attempt && src.Lease == m.Lease && m.Lease != "" && src.State != negotiate.SourceAborted
-	case negotiate.Granted:
-		bad = dst.Attempt != m.Attempt || dst.Lease != m.Lease || dst.State != negotiate.DestHeld && dst.State != negotiate.DestIncoming
-	}
-	if bad {
-		w.violate("JournalBeforeAct: %s of %d/%s for %s with a journal of source %s %d/%s, destination %s %d/%s", m.Kind,
-			m.Attempt, m.Lease, m.VM, src.State, src.Attempt, src.Lease, dst.State, dst.Attempt, dst.Lease)
+	if err := model.PromiseRecorded(m, h.srcJournal[v], h.dstJournal[v]); err != nil {
+		w.violate("JournalBeforeAct: %v", err)
 	}
 }
 
