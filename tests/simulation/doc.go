@@ -17,6 +17,7 @@
 // What libvirt does is modelled as in tests/model, whose doc.go names the one
 // corruption that a lock alone cannot prevent and that the checks leave out. The
 // exhaustive search there visits every order of few events; this package visits
-// few orders of many. It imports planner and predict, and of the tests only the
-// mutants of tests/model; neither agent nor mesh.
+// few orders of many. It imports planner and predict, and of the tests only
+// tests/model, its mutants and what both check alike; neither agent nor mesh. One
+// mutant is its own: see mutant.go.
 package simulation

@@ -63,8 +63,12 @@ func (w *world) effect(h *host, in input, e negotiate.Effect, s *stepping) {
 	case negotiate.Stamp, negotiate.StartMigration, negotiate.AbortMigration, negotiate.QueryLocal,
 		negotiate.ResumeLocal, negotiate.DestroyLocal:
 		w.actLocal(h, w.vmIn(in, e), e)
-	case negotiate.QueryCopy, negotiate.ResumeCopy, negotiate.DestroyCopy, negotiate.StampOwned:
+	case negotiate.QueryCopy, negotiate.ResumeCopy, negotiate.DestroyCopy:
 		w.actCopy(h, e)
+	case negotiate.StampOwned:
+		if w.notes(s) {
+			w.actCopy(h, e)
+		}
 	case negotiate.Alarm:
 		w.tracef("%s ALARM %s: %s", h.id, e.VM, e.Text)
 	case negotiate.Done:

@@ -273,7 +273,7 @@ func active(s negotiate.DestState) bool {
 // start hands an attempt to the agent's state machine, as the desk does.
 func (w *world) start(h *host, v int, order []planner.HostID, operator string) {
 	id, d := w.vms[v].id, h.domains[v]
-	mine, _ := h.agent.dest.MayMove(id)
+	mine := w.mayMove(h, id)
 	if !h.agent.alive || h.agent.sources[v].Busy() || !mine || d == nil || d.run != running {
 		return
 	}
