@@ -25,29 +25,29 @@ type extra struct {
 	exits *bpf.Exits
 }
 
-// enableFeatures turns on what the configuration asks for. One that cannot be
-// had is a signal that is absent, with its reason.
+// enableFeatures turns on what the configuration asks for, if the Sampler has
+// features. One that cannot be had is a signal that is absent, with its reason.
 func (l *loop) enableFeatures() {
-	f, ok := l.a.o.Sampler.(featured)
-	if !ok {
+	cfg := l.a.cfg.Sampling
+	l.tail = tailPolicy{when: cfg.WaitTail, budget: cfg.TailBudget}
+	var ok bool
+	if l.features, ok = l.a.o.Sampler.(featured); !ok {
 		return
 	}
-	cfg := l.a.cfg.Sampling
 	for feature, wanted := range map[bpf.Feature]bool{bpf.FeatureBlockIO: cfg.BlockIO, bpf.FeatureExits: cfg.KVMExits} {
 		if !wanted {
 			continue
 		}
-		if err := f.Enable(feature); err != nil {
+		if err := l.features.Enable(feature); err != nil {
 			l.a.log.Info("signal absent", "signal", feature, "err", err)
 		}
 	}
-	l.tail = tailPolicy{when: cfg.WaitTail, budget: cfg.TailBudget}
 }
 
 // readFeatures reads what is on, for one VM, after a pass.
 func (l *loop) readFeatures(v *vm) {
-	f, ok := l.a.o.Sampler.(featured)
-	if !ok {
+	f := l.features
+	if f == nil {
 		return
 	}
 	v.before = v.extra
@@ -67,8 +67,7 @@ func (l *loop) readFeatures(v *vm) {
 
 // switchTail attaches and detaches the hook of the single waits.
 func (l *loop) switchTail(now time.Time) {
-	f, ok := l.a.o.Sampler.(featured)
-	if !ok || l.tail.when == "" || l.tail.when == tailOff {
+	if l.features == nil || l.tail.when == "" || l.tail.when == tailOff {
 		return
 	}
 	var waited float64
@@ -83,9 +82,9 @@ func (l *loop) switchTail(now time.Time) {
 	case l.tail.step(now, contended, l.switches.rate(l.inv.at, l.inv.host.Switches)) == on:
 		return
 	case on:
-		err = f.Disable(bpf.FeatureWaitTail)
+		err = l.features.Disable(bpf.FeatureWaitTail)
 	default:
-		err = f.Enable(bpf.FeatureWaitTail)
+		err = l.features.Enable(bpf.FeatureWaitTail)
 	}
 	if err != nil {
 		l.tail.failed(now)

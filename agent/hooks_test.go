@@ -1,11 +1,70 @@
 package agent
 
 import (
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
+	"headroom/agent/config"
+	"headroom/agent/hypervisor"
 	"headroom/bpf"
 )
+
+// plainSampler has no features, richSampler block I/O alone.
+type plainSampler struct{ Sampler }
+
+type richSampler struct {
+	Sampler
+	on map[bpf.Feature]bool
+}
+
+func (s *richSampler) Enable(f bpf.Feature) error {
+	if f == bpf.FeatureExits {
+		return bpf.ErrNotSupported
+	}
+	s.on[f] = true
+	return nil
+}
+func (s *richSampler) Disable(f bpf.Feature) error   { s.on[f] = false; return nil }
+func (s *richSampler) Features() []bpf.FeatureStatus { return nil }
+func (s *richSampler) BlockIO(id string) (bpf.BlockIO, error) {
+	if !s.on[bpf.FeatureBlockIO] {
+		return bpf.BlockIO{}, bpf.ErrFeatureOff
+	}
+	return bpf.BlockIO{Read: bpf.BlockCounts{Ops: 3}}, nil
+}
+func (s *richSampler) WaitTail(string) (bpf.WaitTail, error) {
+	return bpf.WaitTail{}, errors.New("off")
+}
+func (s *richSampler) Exits(string) (bpf.Exits, error) { return bpf.Exits{}, errors.New("off") }
+
+func TestFeaturesAreEnabledAndReadWhereTheSamplerHasThem(t *testing.T) {
+	cfg := config.Config{Sampling: config.Sampling{BlockIO: true, KVMExits: true, WaitTail: tailOn, TailBudget: 2}}
+	rich := &richSampler{on: map[bpf.Feature]bool{}}
+	for _, c := range []struct {
+		name    string
+		sampler Sampler
+		read    bool
+	}{{"none", plainSampler{}, false}, {"block I/O", rich, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			l := &loop{a: &Agent{o: Options{Sampler: c.sampler}, cfg: cfg, log: slog.New(slog.DiscardHandler)}}
+			l.enableFeatures()
+			if l.tail.when != tailOn || l.tail.budget != 2 {
+				t.Errorf("policy of the single waits: %+v", l.tail)
+			}
+			v := &vm{dom: hypervisor.Domain{ID: "vm"}}
+			l.readFeatures(v)
+			if read := v.extra.block != nil && v.extra.block.Read.Ops == 3; read != c.read {
+				t.Errorf("block I/O read: %v, want %v", read, c.read)
+			}
+			l.switchTail(time.Unix(1e9, 0))
+			if c.read != rich.on[bpf.FeatureWaitTail] {
+				t.Errorf("single waits measured: %v, want %v", rich.on[bpf.FeatureWaitTail], c.read)
+			}
+		})
+	}
+}
 
 func TestTailIsAttachedWhileItIsWantedAndCheap(t *testing.T) {
 	start := time.Unix(1e9, 0)

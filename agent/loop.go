@@ -43,6 +43,7 @@ type loop struct {
 	digest  uint32
 	tags    mesh.Tags // as last told
 
+	features featured // nil: the Sampler has none
 	tail     tailPolicy
 	switches counterRate
 }

@@ -13,7 +13,7 @@ type Feature string
 // The features.
 const (
 	// FeatureBlockIO hooks the completion of each block request of the host:
-	// some 300 ns each.
+	// some 200 to 350 ns each.
 	FeatureBlockIO Feature = "block-io"
 	// FeatureWaitTail hooks each context switch of the host: some 160 ns each.
 	FeatureWaitTail Feature = "wait-tail"
@@ -161,12 +161,10 @@ func featureOf[H hook](s *Sampler, name Feature, id string) (h H, v *vm, err err
 	if f.hook == nil {
 		return h, nil, fmt.Errorf("%s: %w: %w", name, ErrFeatureOff, f.why)
 	}
-	for _, v := range s.vms {
-		if v.target.ID == id {
-			return f.hook.(H), v, nil
-		}
+	if v = s.byID[id]; v == nil {
+		return h, nil, fmt.Errorf("%s: %w: %q", name, ErrUnknownTarget, id)
 	}
-	return h, nil, fmt.Errorf("%s: %w: %q", name, ErrUnknownTarget, id)
+	return f.hook.(H), v, nil
 }
 
 // Histogram counts durations: bucket i those of 2^i up to 2^(i+1) us; the first

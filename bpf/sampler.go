@@ -70,6 +70,7 @@ type Sampler struct {
 	reader  reader
 
 	vms   []*vm
+	byID  map[string]*vm // of vms
 	walks []*walk
 	// slots has each VM at its index in the memory of the features' programs.
 	slots    []*vm
@@ -201,11 +202,9 @@ func (s *Sampler) SetTargets(targets []Target) error {
 	if err := unique(targets); err != nil {
 		return err
 	}
-	known := make(map[string]*vm, len(s.vms))
-	for _, v := range s.vms {
-		known[v.target.ID] = v
-	}
+	known := s.byID
 	vms := make([]*vm, 0, len(targets))
+	s.byID = make(map[string]*vm, len(targets))
 	taken := make(map[int]bool, len(targets))
 	for _, t := range targets {
 		taken[t.PID] = true
@@ -220,6 +219,7 @@ func (s *Sampler) SetTargets(targets []Target) error {
 		}
 		v.findHelpers(taken)
 		vms = append(vms, v)
+		s.byID[t.ID] = v
 	}
 	for _, v := range known {
 		s.slots[v.slot] = nil
@@ -343,7 +343,7 @@ func (s *Sampler) Close() error {
 	for _, v := range s.vms {
 		v.close()
 	}
-	s.vms, s.walks = nil, nil
+	s.vms, s.byID, s.walks = nil, nil, nil
 	errs := []error{s.reader.close()}
 	for i := range s.features {
 		errs = append(errs, s.features[i].stop(ErrClosed))

@@ -50,7 +50,7 @@ type Sampling struct {
 	Tiers  []string `toml:"tiers"`   // ways to sample, tried in order: syscall, iter, procfs. Default all three
 	MaxVMs int      `toml:"max_vms"` // most VMs sampled; 1..4096. Default 512
 
-	BlockIO    bool    `toml:"block_io"`    // count block requests and their latency: some 400 ns a request of the host. Default false
+	BlockIO    bool    `toml:"block_io"`    // count block requests and their latency: some 200 to 350 ns a request of the host. Default false
 	KVMExits   bool    `toml:"kvm_exits"`   // read KVM's exit counters in each pass. Default true
 	WaitTail   string  `toml:"wait_tail"`   // when single run-queue waits are measured: off, contention, on. Default off
 	TailBudget float64 `toml:"tail_budget"` // most that measuring waits may cost, in percent of one CPU; 0.01..100. Default 1
