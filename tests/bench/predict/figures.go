@@ -18,6 +18,7 @@ import (
 type report struct {
 	tables  []setTable
 	hosts   []hostTable
+	spots   spotTable
 	costs   string
 	figures map[string]float64
 }
@@ -29,6 +30,7 @@ func (r *report) print(out io.Writer) {
 	for i := range r.hosts {
 		r.hosts[i].print(out)
 	}
+	r.spots.print(out)
 	fmt.Fprint(out, r.costs)
 }
 

@@ -92,6 +92,9 @@ func run(o options, out io.Writer) error {
 		}
 		report.hosts = append(report.hosts, h)
 	}
+	if report.spots, err = scoreSpots(o.data, o.cache); err != nil {
+		return err
+	}
 	report.figure()
 	if err := report.measure(); err != nil {
 		return err
