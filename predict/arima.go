@@ -54,7 +54,8 @@ type filter struct {
 	a      [stateMost]float64
 	p      [stateMost][stateMost]float64 // prediction variance for the next value, over sigma2
 	gain   [stateMost]float64
-	f      float64 // variance of the next innovation, over sigma2
+	share  [stateMost]float64 // gain over f: what an innovation moves each state by
+	f      float64            // variance of the next innovation, over sigma2
 	steady bool    // p, gain and f no longer change
 }
 
@@ -123,10 +124,12 @@ func (k *filter) stationary() {
 }
 
 // predict returns what the next value should be, at the present state.
-func (k *filter) predict() float64 {
-	y := k.a[0]
+func (k *filter) predict() float64 { return k.predictAt(&k.a) }
+
+func (k *filter) predictAt(a *[stateMost]float64) float64 {
+	y := a[0]
 	for i := range k.d {
-		y += k.delta[i] * k.a[k.r+i]
+		y += k.delta[i] * a[k.r+i]
 	}
 	return y
 }
@@ -143,91 +146,100 @@ func (k *filter) weigh() {
 	for j := range k.d {
 		k.f += k.delta[j] * k.gain[k.r+j]
 	}
+	k.share = [stateMost]float64{}
+	if k.f > 0 {
+		for i := range k.n {
+			k.share[i] = k.gain[i] / k.f
+		}
+	}
 }
 
 // observe takes the next value, NaN when missing, and moves one step on. It
 // returns the innovation and its variance over sigma2.
 func (k *filter) observe(y float64) (innovation, f float64) {
-	innovation, f = y-k.predict(), k.f
+	f = k.f
+	innovation = k.move(&k.a, y)
 	missing := math.IsNaN(innovation)
-	if !missing && f > 0 {
-		for i := range k.n {
-			k.a[i] += k.gain[i] * innovation / f
-		}
-	}
 	if missing {
 		k.steady = false
 	}
 	if !k.steady {
 		k.update(missing)
 	}
-	k.advance(&k.a)
 	return innovation, f
 }
 
-// update moves the variance on: first what the value taught, then one step.
+// move takes the next value into a state and moves that one step on. It returns
+// the innovation, NaN when the value is missing.
+func (k *filter) move(a *[stateMost]float64, y float64) float64 {
+	innovation := y - k.predictAt(a)
+	if !math.IsNaN(innovation) {
+		for i := range k.n {
+			a[i] += k.share[i] * innovation
+		}
+	}
+	k.advance(a)
+	return innovation
+}
+
+// update moves the variance on: first what the value taught, then one step. The
+// transition T has at most three entries a row, and the variance is symmetric.
 func (k *filter) update(missing bool) {
-	before := k.p
-	var next [stateMost][stateMost]float64
+	var v, tv [stateMost][stateMost]float64
 	for i := range k.n {
+		share := k.share[i]
+		if missing {
+			share = 0
+		}
 		for j := range k.n {
-			next[i][j] = k.p[i][j]
-			if !missing && k.f > 0 {
-				next[i][j] -= k.gain[i] * k.gain[j] / k.f
+			v[i][j] = k.p[i][j] - share*k.gain[j]
+		}
+	}
+	for j := range k.n { // T V, column by column
+		first := v[0][j]
+		for i := range k.r {
+			tv[i][j] = k.phi[i] * first
+			if i+1 < k.r {
+				tv[i][j] += v[i+1][j]
 			}
 		}
-	}
-	for i := range k.n { // T P: columns one by one, then rows
-		var column [stateMost]float64
-		for j := range k.n {
-			column[j] = next[j][i]
+		if k.d > 0 {
+			tv[k.r][j] = first + k.delta[0]*v[k.r][j]
 		}
-		k.advance(&column)
-		for j := range k.n {
-			next[j][i] = column[j]
+		if k.d > 1 {
+			tv[k.r][j] += k.delta[1] * v[k.r+1][j]
+			tv[k.r+1][j] = v[k.r][j]
 		}
 	}
-	for i := range k.n {
-		k.advance(&next[i])
-		for j := range k.n {
-			k.p[i][j] = next[i][j] + k.impact[i]*k.impact[j]
+	k.steady = !missing
+	for i := range k.n { // (T V) T', row by row
+		row := &tv[i]
+		k.advance(row)
+		for j := range i + 1 {
+			was, is := k.p[i][j], row[j]+k.impact[i]*k.impact[j]
+			// The gain alone may pause without having come to rest.
+			if math.Abs(is-was) > 1e-13*(1+math.Abs(was)) {
+				k.steady = false
+			}
+			k.p[i][j], k.p[j][i] = is, is
 		}
 	}
 	k.weigh()
-	k.steady = !missing && k.same(&before)
-}
-
-// same says whether the variance has come to rest. The gain alone may pause
-// without having done so.
-func (k *filter) same(before *[stateMost][stateMost]float64) bool {
-	for i := range k.n {
-		for j := range k.n {
-			if math.Abs(k.p[i][j]-before[i][j]) > 1e-13*(1+math.Abs(before[i][j])) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // advance applies the transition to a vector.
 func (k *filter) advance(v *[stateMost]float64) {
-	first := v[0]
-	next := *v
-	for i := range k.r {
-		next[i] = k.phi[i] * first
-		if i+1 < k.r {
-			next[i] += v[i+1]
-		}
+	first, last := v[0], k.r-1
+	for i := range last {
+		v[i] = k.phi[i]*first + v[i+1]
 	}
-	if k.d > 0 {
-		next[k.r] = first + k.delta[0]*v[k.r]
+	v[last] = k.phi[last] * first
+	switch k.d {
+	case 1:
+		v[k.r] = first + k.delta[0]*v[k.r]
+	case 2:
+		v[k.r], v[k.r+1] = first+k.delta[0]*v[k.r]+k.delta[1]*v[k.r+1], v[k.r]
 	}
-	if k.d > 1 {
-		next[k.r] += k.delta[1] * v[k.r+1]
-		next[k.r+1] = v[k.r]
-	}
-	*v = next
 }
 
 // trend is what the constant adds to the value at time t.
@@ -336,7 +348,7 @@ func (m *arima) run(x []float64, solve bool) filter {
 		v -= m.trend(t + 1)
 		var u float64
 		if solve {
-			u = k.beside(&beside, m.regressor(t+1), v != v)
+			u = k.move(&beside, m.regressor(t+1)+0*v) // missing where the value is
 		}
 		e, f := k.observe(v)
 		if math.IsNaN(e) || f >= diffuseCut {
@@ -371,20 +383,4 @@ func (m *arima) regressor(t int) float64 {
 		return 1
 	}
 	return float64(t)
-}
-
-// beside moves the state of another series, whose next value is y, through the
-// gains of k before k's own next value is observed; it returns the innovation.
-func (k *filter) beside(a *[stateMost]float64, y float64, missing bool) float64 {
-	own := k.a
-	k.a = *a
-	u := y - k.predict()
-	if !missing && k.f > 0 {
-		for i := range k.n {
-			k.a[i] += k.gain[i] * u / k.f
-		}
-	}
-	k.advance(&k.a)
-	*a, k.a = k.a, own
-	return u
 }
