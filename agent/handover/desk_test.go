@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"headroom/agent/hypervisor"
 	"headroom/planner/negotiate"
+	"headroom/tests/model"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,6 +78,9 @@ type bench struct {
 	refuse  map[negotiate.HostID]*negotiate.Refusal                   // guarded by mu
 	updates []Update                                                  // guarded by mu
 	deaf    map[negotiate.HostID]bool                                 // guarded by mu
+
+	log    bytes.Buffer // of all desks; read when they have stopped
+	logger *slog.Logger
 }
 
 // deafen keeps libvirt's events from a host's desk.
@@ -106,6 +111,7 @@ const vmID = "00000000-0000-4000-8000-000000000001"
 func newBench(t *testing.T, hosts ...negotiate.HostID) *bench {
 	b := &bench{t: t, world: hypervisor.NewWorld(), drivers: map[negotiate.HostID]*hypervisor.Sim{},
 		nodes: map[negotiate.HostID]*node{}, begun: time.Now(), refuse: map[negotiate.HostID]*negotiate.Refusal{}, deaf: map[negotiate.HostID]bool{}}
+	b.logger = slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, h := range hosts {
 		b.drivers[h] = b.world.AddHost(string(h), 4, 8192)
 		b.nodes[h] = &node{journal: &journal{data: map[string][]byte{}}}
@@ -143,7 +149,7 @@ func (b *bench) start(h negotiate.HostID) {
 		Now: time.Now, Since: func() time.Duration { return time.Hour + time.Since(b.begun) },
 		NoProgress: 5 * time.Second,
 		Random:     func() uint64 { seed += 0x9e3779b97f4a7c15; return seed },
-		Logger:     slog.New(slog.DiscardHandler),
+		Logger:     b.logger,
 	})
 	b.mu.Lock()
 	n.desk = desk
@@ -177,9 +183,15 @@ func (b *bench) kill(h negotiate.HostID) {
 	}
 }
 
+// stop ends all agents, and holds each step that they took, as their log tells it,
+// against the protocol's table.
 func (b *bench) stop() {
+	b.t.Helper()
 	for h := range b.nodes {
 		b.kill(h)
+	}
+	if _, err := model.ReadLogs(b.log.Bytes()); err != nil {
+		b.t.Error(err)
 	}
 }
 

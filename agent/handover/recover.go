@@ -37,12 +37,16 @@ func (d *Desk) recover(ctx context.Context) error {
 	for _, r := range departures {
 		s, effects := negotiate.RecoverSource(d.o.Self, d.o.Timing, r)
 		d.sources[r.VM] = s
+		d.trace(ctx, func() negotiate.Transition { return negotiate.RecoveredSource(s, effects) })
 		if err := d.resume(ctx, sourceSide, r.VM, effects); err != nil {
 			return fmt.Errorf("take up attempt %d of %s: %w", r.Attempt, r.VM, err)
 		}
 	}
 	dest, effects := negotiate.RecoverDestination(d.o.Self, d.o.Limits, arrivals, d.moment())
 	d.dest = dest
+	for _, r := range arrivals {
+		d.trace(ctx, func() negotiate.Transition { return negotiate.RecoveredDestination(r.VM, dest, effects) })
+	}
 	if err := d.resume(ctx, destinationSide, "", effects); err != nil {
 		return fmt.Errorf("take up arriving VMs: %w", err)
 	}

@@ -66,10 +66,12 @@ func (d *Desk) stepSource(ctx context.Context, vm negotiate.VMID, ev negotiate.S
 		if err := d.persist(effects); err != nil {
 			return fmt.Errorf("record the hand-over of %s: %w", vm, err)
 		}
+		d.traceSource(ctx, old, negotiate.PersistFailed{VM: vm}, next, effects)
 		d.sources[vm] = next
 		d.perform(ctx, sourceSide, vm, effects)
 		return fmt.Errorf("record the hand-over of %s: %w", vm, err)
 	}
+	d.traceSource(ctx, old, ev, next, effects)
 	d.sources[vm] = next
 	d.perform(ctx, sourceSide, vm, effects)
 	return nil
@@ -104,10 +106,12 @@ func (d *Desk) advance(ctx context.Context, vm negotiate.VMID, ev negotiate.Dest
 		if again := d.persist(effects); again != nil {
 			return nil, fmt.Errorf("record the arrival of %s: %w", vm, again)
 		}
+		d.traceDestination(ctx, vm, negotiate.PersistFailed{VM: vm}, next, effects)
 		d.dest = next
 		d.perform(ctx, destinationSide, vm, effects)
 		return nil, fmt.Errorf("record the arrival of %s: %w", vm, err)
 	}
+	d.traceDestination(ctx, vm, ev, next, effects)
 	d.dest = next
 	d.perform(ctx, destinationSide, vm, effects)
 	return effects, nil

@@ -7,8 +7,9 @@ import (
 	"headroom/tests/faults"
 )
 
-// TestFaults breaks one hand-over at each phase, each in another way; `make
-// bench-faults` is the long version.
+// TestFaults breaks one hand-over at each phase, each in another way, and holds every
+// step that the agents took against the protocol's table; `make bench-faults` is the
+// long version.
 func TestFaults(t *testing.T) {
 	c := need(t, "advise", faults.Settings())
 	r, err := faults.New(t.Context(), c)
@@ -37,5 +38,13 @@ func TestFaults(t *testing.T) {
 		if res.Bad() {
 			t.Errorf("%s at %s: %+v", trial.Fault, trial.Phase, res)
 		}
+	}
+	steps, err := r.Steps()
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d steps of the state machines, all in the protocol's table", steps)
+	if steps < 50 { // an undisturbed hand-over alone takes more than ten on either side
+		t.Errorf("the agents told %d steps of five hand-overs", steps)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"headroom/agent/hypervisor"
 	"headroom/tests/cluster"
 	"headroom/tests/lab"
+	"headroom/tests/model"
 )
 
 // guestName is the VM that is moved to and fro.
@@ -24,7 +25,22 @@ func Settings() map[string]string {
 		"handover.bandwidth_mibs": "24", "handover.lease": `"10s"`,
 		"sampling.window": `"250ms"`, "forecast.step": `"1s"`, "forecast.warmup": "3", "forecast.settle": `"0s"`,
 		"mesh.view_stable": `"0s"`,
+		"agent.log_level":  `"debug"`, "agent.log_format": `"json"`, // for Steps
 	}
+}
+
+// Steps holds the steps of all hand-overs that the agents have logged since the lab
+// came up against the protocol's table, and returns how many they are.
+func (r *Rig) Steps() (int, error) {
+	var logs [][]byte
+	for _, n := range r.cluster.Nodes {
+		b, err := os.ReadFile(n.Log())
+		if err != nil {
+			return 0, fmt.Errorf("steps of the agents: %w", err)
+		}
+		logs = append(logs, b)
+	}
+	return model.ReadLogs(logs...)
 }
 
 // Rig is a lab with agents, watched from outside. Make it with New.

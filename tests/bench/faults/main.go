@@ -179,7 +179,7 @@ func (p *player) trials(ctx context.Context, r *faults.Rig, plan []faults.Trial)
 	for i, t := range plan {
 		if time.Now().After(p.until) {
 			say("%d of %d trials made: the time is over", i, len(plan))
-			return nil
+			break
 		}
 		res, err := r.Run(ctx, t)
 		if err != nil {
@@ -195,6 +195,11 @@ func (p *player) trials(ctx context.Context, r *faults.Rig, plan []faults.Trial)
 			return err
 		}
 	}
+	steps, err := r.Steps()
+	if err != nil {
+		return fmt.Errorf("the agents' log after %d steps: %w", steps, err)
+	}
+	say("%d steps of the agents' state machines, all in the protocol's table", steps)
 	return nil
 }
 
