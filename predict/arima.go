@@ -56,7 +56,7 @@ type filter struct {
 	gain   [stateMost]float64
 	share  [stateMost]float64 // gain over f: what an innovation moves each state by
 	f      float64            // variance of the next innovation, over sigma2
-	steady bool    // p, gain and f no longer change
+	steady bool               // p, gain and f no longer change
 }
 
 func newFilter(m *arima) filter {
