@@ -47,7 +47,7 @@ func (c *backtestCmd) command() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.column, "column", "", "the file's column by its head (default: the second)")
-	f.StringVar(&c.chart, "chart", "", "write a chart of demand and forecast to this SVG file")
+	f.StringVar(&c.chart, "chart", "", "write a chart of demand and forecast to this file, SVG or PNG")
 	f.DurationVar(&c.sample, "sample", 0, "time between two samples (default: as the series has)")
 	f.DurationVar(&c.step, "step", 0, "length of a forecast step (default: one sample)")
 	f.IntVar(&c.horizon, "horizon", 12, "steps forecast")

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"image/png"
 	"io"
 	"log/slog"
 	"math"
@@ -117,8 +118,33 @@ func TestBacktestOfAFile(t *testing.T) {
 	if err := xml.Unmarshal(svg, new(struct{ XMLName xml.Name })); err != nil || !bytes.Contains(svg, []byte("forecast P95")) {
 		t.Errorf("the chart is no SVG with a legend: %v", err)
 	}
+	chart = filepath.Join(t.TempDir(), "demand.png")
+	if _, _, err := call(t, "backtest", file, "--column", "demand", "--chart", chart); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(chart); err != nil {
+		t.Error(err)
+	} else if c, err := png.DecodeConfig(bytes.NewReader(data)); err != nil || c.Width != chartWidth || c.Height != chartHeight {
+		t.Errorf("the chart is no PNG of %d x %d: %+v, %v", chartWidth, chartHeight, c, err)
+	}
 	if out, _, err = call(t, "backtest", file, "--column", "demand"); err != nil || !strings.Contains(out, "METHOD") || !strings.Contains(out, "11 missing") {
 		t.Errorf("table: %v\n%s", err, out)
+	}
+}
+
+// TestChartTitles: a long path and round times take the room that a title has.
+func TestChartTitles(t *testing.T) {
+	if got, want := shortName("/a/b/"+strings.Repeat("x", 80)+".csv"), strings.Repeat("x", 59)+"…"; got != want {
+		t.Errorf("name %q, want %q", got, want)
+	}
+	if got := shortName("/a/web1"); got != "web1" {
+		t.Errorf("name %q", got)
+	}
+	for d, want := range map[time.Duration]string{time.Hour: "1h", 90 * time.Minute: "1h30m", time.Minute: "1m",
+		10 * time.Second: "10s", 90 * time.Second: "1m30s", 20 * time.Minute: "20m", time.Hour + 30*time.Second: "1h0m30s"} {
+		if got := shortTime(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
 	}
 }
 
