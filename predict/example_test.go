@@ -47,6 +47,25 @@ func ExampleSum() {
 	// ready true, peak between 3.2 and 3.2 cores
 }
 
+// The peak of a host's demand is calibrated on the host's own past peaks.
+func ExampleJoint() {
+	c := predict.Config{Step: time.Minute, Horizon: 3}
+	host, _ := predict.NewJoint(c)
+	a, _ := predict.New(c)
+	b, _ := predict.New(c)
+	var got predict.Forecast
+	for i := range 300 {
+		// Two VMs that are busy in turns: their peaks never add up.
+		x, y := 1+float64(i%2), 1+float64((i+1)%2)
+		a.Observe(x)
+		b.Observe(y)
+		got = host.Observe(x+y, predict.Sum([]predict.Forecast{a.Forecast(), b.Forecast()}, nil))
+	}
+	fmt.Printf("%s: peak of 3 cores, forecast %.1f, at or below its P95 in %.0f %% of cases\n", got.Method, got.Peak[0], 100*got.PeakCoverage)
+	// Output:
+	// sum+joint: peak of 3 cores, forecast 3.0, at or below its P95 in 100 % of cases
+}
+
 // A climb is seen while it is young, and explained in numbers.
 func ExampleForecaster_HotSpots() {
 	f, _ := predict.New(predict.Config{Sample: time.Second, Step: 5 * time.Second})
