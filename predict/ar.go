@@ -3,7 +3,9 @@ package predict
 import "math"
 
 // autoregressive is an AR(p) around the mean of its window, by Yule-Walker with
-// the order of the smallest AIC, fitted anew every few samples.
+// the order of the smallest AIC, fitted anew every few samples: y_t - m =
+// phi_1 (y_(t-1) - m) + .. + e_t, by the Levinson-Durbin recursion (Brockwell and
+// Davis 1991, 5.2; Akaike 1974).
 type autoregressive struct {
 	*spread
 	mean     float64

@@ -8,6 +8,9 @@ import (
 // arimaMember runs an ARIMA whose order and parameters are looked for beside
 // the observations, a few likelihoods a sample, so that no single sample is
 // ever expensive. Until the first search is over it has nothing to say.
+//
+// phi(B) (1-B)^d y_t = c + theta(B) e_t, by the Kalman filter's exact likelihood
+// (see FitARIMA) and the order search of Hyndman and Khandakar (2008).
 type arimaMember struct {
 	*spread
 	evals  int   // of a search at a time

@@ -8,7 +8,10 @@ import (
 
 // decay is a decaying histogram without buckets: the step means of the last
 // eight horizons, each weighing half as much per horizon of age. It expects the
-// same distribution at every step, and is hard to beat on noise.
+// same distribution at every step, and is hard to beat on noise. The histogram
+// with a half-life is that of Borg's Autopilot (Rzadca et al., EuroSys 2020): the
+// quantile at p is the least value at which the weights 2^(-age/horizon) of all
+// smaller ones reach p of their sum.
 type decay struct {
 	s      *series
 	stride int

@@ -4,6 +4,10 @@ import "math"
 
 // holt is exponential smoothing with a damped trend, over a grid of rates of
 // which the one with the smallest recent one-sample error speaks.
+//
+// Gardner and McKenzie 1985; ETS(A,Ad,N) of Hyndman, Koehler, Ord and Snyder 2008:
+// l_t = l_(t-1) + phi b_(t-1) + alpha e_t, b_t = phi b_(t-1) + alpha beta e_t, with
+// the forecast l_t + (phi + .. + phi^h) b_t.
 type holt struct {
 	*spread
 	n     int64

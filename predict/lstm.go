@@ -11,7 +11,9 @@ import (
 // truncated back-propagation through time a step, quantile loss at every scored
 // horizon, Adam. It sees changes in units of the series' own spread, so that it
 // learns the same in any unit. It starts from fixed weights; there is no
-// randomness at run time.
+// randomness at run time. Cell and forget gate of Hochreiter and Schmidhuber 1997
+// and Gers et al. 2000: c = f c + i g, h = o tanh(c); quantile loss of Koenker and
+// Bassett 1978; Adam of Kingma and Ba 2015.
 //
 // It is off unless Config.LSTM is set: it costs more than all other members
 // together and has not beaten them (see TestTraces).

@@ -4,7 +4,9 @@ import "math"
 
 // naive expects that nothing changes: the last step mean, spread by the
 // changes that were really seen over each horizon. Every other member must beat
-// it.
+// it. The random walk of Hyndman and Athanasopoulos (Forecasting: Principles and
+// Practice, 5.2), y_(t+h) = y_t, with the conformal quantile (rank p(n+1)) of the
+// errors seen instead of a normal one.
 type naive struct {
 	*spread
 	last float64    // last known step mean

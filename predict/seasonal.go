@@ -8,6 +8,11 @@ import (
 // seasonal is additive Holt-Winters without a trend: a smoothed level and what
 // each part of the season usually adds to it. It speaks once a whole season was
 // seen, and only when Config.Season is set.
+//
+// Holt 1957 and Winters 1960: l_t = l_(t-1) + alpha (y_t - l_(t-1) - s_i),
+// s_i moves by gamma to y_t - l, the forecast is l_t + s_(i+h). Here l in the second
+// equation is a level of its own, smoothed over a season, and the mean of a part
+// comes first, until it has been seen 1/gamma times.
 type seasonal struct {
 	*spread
 	sample, season time.Duration

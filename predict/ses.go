@@ -5,6 +5,9 @@ import "math"
 // ses is simple exponential smoothing. Several rates run side by side and the
 // one with the smallest recent one-sample error speaks: a fit that costs a few
 // multiplications a sample and follows a series whose nature changes.
+//
+// Brown 1959; in the notation of Hyndman, Koehler, Ord and Snyder 2008, ETS(A,N,N):
+// l_t = l_(t-1) + alpha e_t, and e_(t+h) has variance s2 (1 + (h-1) alpha^2).
 type ses struct {
 	*spread
 	n      int64

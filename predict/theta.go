@@ -5,7 +5,9 @@ import "math"
 // theta is exponential smoothing with half of the recent drift: the theta
 // method of Assimakopoulos and Nikolopoulos (2000) in the form of Hyndman and
 // Billah (2003), with the slope fitted to a window that forgets instead of to
-// the whole past.
+// the whole past: l_t + h b/2, l_t the level of ses and b the slope. That form's
+// constant, b/2 (1/alpha - 1), is left out: it matters at slow rates alone, which
+// series with a drift do not choose.
 type theta struct {
 	*spread
 	base ses // its levels and errors; its own forecasts are not used
