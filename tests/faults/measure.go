@@ -23,6 +23,8 @@ type Timing struct {
 	// order's call took, with the probe and the journal, and the time from the first
 	// message to the grant, which overlap a little.
 	NegotiateMS float64 `json:"negotiate_ms,omitempty"`
+	// Parts are where the blackout goes, of a hand-over by headroom.
+	Parts Blackout `json:"parts,omitzero"`
 }
 
 // Measure makes one undisturbed move and times it.
@@ -42,12 +44,19 @@ func (r *Rig) Measure(ctx context.Context, bare bool) (Timing, error) {
 		return t, fmt.Errorf("move: %w", err)
 	}
 	t.TotalMS = milliseconds(time.Since(begun))
-	stopped, ok1 := m.from.when(ctx, hypervisor.EventSuspended)
-	runs, ok2 := m.to.when(ctx, hypervisor.EventResumed)
-	if !ok1 || !ok2 {
+	suspended, ok1 := m.from.when(ctx, hypervisor.EventSuspended)
+	stopped, ok2 := m.from.when(ctx, hypervisor.EventStopped)
+	runs, ok3 := m.to.when(ctx, hypervisor.EventResumed)
+	if !ok1 || !ok2 || !ok3 {
 		return t, errors.New("libvirt told no stop and start of the guest")
 	}
-	t.BlackoutMS = milliseconds(runs.Sub(stopped))
+	t.BlackoutMS = milliseconds(runs.Sub(suspended))
+	if bare {
+		return t, nil
+	}
+	if t.Parts, err = r.blackout(m, suspended, stopped, runs); err != nil {
+		return t, fmt.Errorf("take the blackout apart: %w", err)
+	}
 	return t, nil
 }
 

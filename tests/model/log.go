@@ -10,36 +10,43 @@ import (
 	"headroom/planner/negotiate"
 )
 
-// logged is the part of an agent's log record that a trace is read from: the message
-// and key are agent/handover's TraceMessage and TraceKey.
-type logged struct {
-	Time time.Time             `json:"time"`
-	Msg  string                `json:"msg"`
-	Step *negotiate.Transition `json:"step"`
+// Logged is one step as an agent's log tells it: the message and key are
+// agent/handover's TraceMessage and TraceKey.
+type Logged struct {
+	Time time.Time             `json:"time"` // when its record was durable
+	Step *negotiate.Transition `json:"step"` // never nil
 }
 
-// ReadLogs holds what agents have logged of one run, each in JSON at level debug,
-// against the protocol's table, and returns how many steps they told. Steps of
+// Steps reads the steps that agents have logged, each in JSON at level debug. Those of
 // several hosts follow each other by the time of their records, so the hosts must
 // share a clock. Lines that tell no step are passed over.
-func ReadLogs(logs ...[]byte) (int, error) {
-	var all []logged
+func Steps(logs ...[]byte) ([]Logged, error) {
+	var all []Logged
 	for _, log := range logs {
 		for line := range bytes.Lines(log) {
 			if !bytes.Contains(line, []byte(`"hand-over step"`)) {
 				continue
 			}
-			var l logged
+			var l Logged
 			if err := json.Unmarshal(line, &l); err != nil {
-				return 0, fmt.Errorf("log line %q: %w", line, err)
+				return nil, fmt.Errorf("log line %q: %w", line, err)
 			}
-			if l.Step == nil {
-				continue
+			if l.Step != nil {
+				all = append(all, l)
 			}
-			all = append(all, l)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b logged) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(all, func(a, b Logged) int { return a.Time.Compare(b.Time) })
+	return all, nil
+}
+
+// ReadLogs holds the steps that agents have logged of one run against the protocol's
+// table, and returns how many they are.
+func ReadLogs(logs ...[]byte) (int, error) {
+	all, err := Steps(logs...)
+	if err != nil {
+		return 0, err
+	}
 	var c Trace
 	for _, l := range all {
 		if err := c.Add(*l.Step); err != nil {

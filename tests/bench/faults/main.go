@@ -76,6 +76,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	faults.Table(os.Stdout, trials)
+	faults.BlackoutTable(os.Stdout, timings)
 	return json.NewEncoder(os.Stdout).Encode(faults.Sum(trials, timings).Figures())
 }
 
