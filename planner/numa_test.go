@@ -18,7 +18,9 @@ func numaHost() *Host {
 }
 
 func TestPlace(t *testing.T) {
-	bound := func(mem MiB, nodes ...int) Placement { return Placement{Bindings: []Binding{{Nodes: nodes, Memory: mem}}} }
+	bound := func(mem MiB, nodes ...int) Placement {
+		return Placement{Bindings: []Binding{{Nodes: nodes, Memory: mem}}}
+	}
 	tests := []struct {
 		name      string
 		residents []Placement
