@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 func FuzzOffer(f *testing.F) {
@@ -140,4 +141,25 @@ func ExampleFindBestTargetHost() {
 	// Output:
 	// empty gains 6.0 at a cost of 0.2 core-seconds
 	// full gain: the destination would fall short by 5.95 core-seconds more, above half of the 6.00 that the source is spared
+}
+
+// TestLackOfMemoryRestsLonger: what a busy minute does not change is not asked
+// for every minute.
+func TestLackOfMemoryRestsLonger(t *testing.T) {
+	p := DefaultPolicy()
+	for _, c := range []struct {
+		kind  Kind
+		asked time.Duration
+		want  time.Duration
+	}{
+		{RefuseCPU, 0, time.Minute}, {RefuseConcurrency, 0, time.Minute}, {RefuseGain, 0, time.Minute},
+		{RefuseMemory, 0, 10 * time.Minute}, {RefuseAntiAffinity, 0, 10 * time.Minute},
+		{RefuseMemory, 30 * time.Second, 30 * time.Second},
+	} {
+		r := RefusedDestination{Host: "b", Refusals: []Refusal{refuse(RefuseCPU, ""), refuse(c.kind, "")}, RetryAfter: c.asked}
+		s := State{}.NoteRefused(epoch, "vm", []RefusedDestination{r}, p)
+		if got := s.Rests[0].Until.Sub(epoch); got != c.want {
+			t.Errorf("%s, asked for %v: rests %v, want %v", c.kind, c.asked, got, c.want)
+		}
+	}
 }

@@ -63,6 +63,16 @@ type Refusal struct {
 // String renders kind and text.
 func (r Refusal) String() string { return string(r.Kind) + ": " + r.Text }
 
+// lasting says that the reason stays until VMs or the host itself change: asking
+// again sooner only keeps the VM in the way of others that do fit.
+func (r Refusal) lasting() bool {
+	switch r.Kind {
+	case RefuseMemory, RefuseCPUModel, RefusePool, RefuseNetwork, RefuseNUMA, RefusePinned, RefuseAntiAffinity:
+		return true
+	}
+	return false
+}
+
 // RefusedDestination is a host that may not take the VM, with every reason known.
 type RefusedDestination struct {
 	Host     HostID    `json:"host"`

@@ -69,10 +69,15 @@ func (s State) expire(now time.Time) State {
 	return s
 }
 
+// maxBackoffs bounds how many times Policy.RefusalBackoff a pair rests.
+const maxBackoffs = 10
+
 // NoteRefused lets the pairs of vm and each refusing host rest, so that the next
 // round looks elsewhere: as long as the host asked for, between a quarter and ten
-// times Policy.RefusalBackoff, or that where it did not say. Call it with what
-// Choose refused, or with the host that refused a lease or failed a move.
+// times Policy.RefusalBackoff. Where it did not say, ten times that if it lacks
+// what no change of demand will give it, such as memory, and once otherwise. Call
+// it with what Choose refused, or with the host that refused a lease or failed a
+// move.
 func (s State) NoteRefused(now time.Time, vm VMID, refused []RefusedDestination, p Policy) State {
 	s = s.expire(now)
 	for _, r := range refused {
@@ -81,8 +86,11 @@ func (s State) NoteRefused(now time.Time, vm VMID, refused []RefusedDestination,
 			why = r.Refusals[0].String()
 		}
 		rest := p.RefusalBackoff
-		if r.RetryAfter > 0 {
-			rest = min(10*rest, max(rest/4, r.RetryAfter))
+		switch {
+		case r.RetryAfter > 0:
+			rest = min(maxBackoffs*rest, max(rest/4, r.RetryAfter))
+		case slices.ContainsFunc(r.Refusals, Refusal.lasting):
+			rest *= maxBackoffs
 		}
 		s.Rests = append(s.Rests, Rest{VM: vm, Host: r.Host, Until: now.Add(rest), Why: why})
 	}

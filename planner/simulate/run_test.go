@@ -39,6 +39,32 @@ func TestPoliciesRelieve(t *testing.T) {
 	}
 }
 
+// TestRefusedVMsDoNotHideSmallerOnes: the two VMs whose leaving would cure the
+// shortage have no room in the other host's memory; the two small ones do, and
+// both together cure it as well.
+func TestRefusedVMsDoNotHideSmallerOnes(t *testing.T) {
+	s := lopsided()
+	for i, v := range []struct {
+		demand float32
+		memory float64
+	}{{0.95, 3000}, {0.95, 3000}, {0.25, 256}, {0.25, 256}} {
+		s.VMs[i].Memory = v.memory
+		for k := range s.VMs[i].Demand {
+			s.VMs[i].Demand[k] = v.demand + 0.01*float32((k+i)%3)
+		}
+	}
+	full := VM{ID: "full", VCPUs: 1, MIPS: 1000, Memory: 6000, Demand: make([]float32, s.Steps)}
+	s.VMs, s.Start = append(s.VMs, full), append(s.Start, 1)
+	none, err := Run(s, Options{Policy: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(s, Options{Policy: "headroom", Seed: 1})
+	if err != nil || r.Migrations != 2 || r.Contention > none.Contention/5 {
+		t.Errorf("%.0f of %.0f core-s wait after %d moves, %v; want the two small VMs moved", r.Contention, none.Contention, r.Migrations, err)
+	}
+}
+
 func TestSameArgumentsSameResult(t *testing.T) {
 	o := Options{Policy: "headroom", Seed: 3, Faults: Faults{FailedMigrations: 0.5, SlowMigrations: 0.5, LostGossip: 0.5, StaleOffers: 0.5, WrongForecasts: 0.3}}
 	a, err := Run(lopsided(), o)
