@@ -152,13 +152,13 @@ func (s Source) received(at Moment, e Received) (Source, []Effect) {
 	if m.VM != s.Record.VM {
 		return s, nil
 	}
-	if m.Kind == Granted && (m.Attempt != s.Record.Attempt || e.From != s.Record.To || s.Phase == PhaseIdle) {
+	if m.Kind == Granted && (m.Attempt != s.Record.Attempt || e.From != s.Record.To || s.Phase != PhaseReserving) {
 		return s, s.returnLease(e)
 	}
 	if e.From != s.Record.To || m.Attempt != s.Record.Attempt {
 		return s, s.note("ignored %s of attempt %d from %s", m.Kind, m.Attempt, e.From)
 	}
-	if m.Kind == Granted || s.Phase == PhaseReserving {
+	if s.Phase == PhaseReserving {
 		return s.answered(at, m)
 	}
 	if m.Lease != s.Record.Lease {
@@ -186,7 +186,9 @@ func (s Source) received(at Moment, e Received) (Source, []Effect) {
 
 // returnLease answers a grant that came too late, so that the slot is not held
 // for nothing. If the grant is for the attempt under way and from a former
-// candidate, the attempt is not theirs any more.
+// candidate, the attempt is not theirs any more. If it is from the present one
+// and for another lease, a Reserve came there twice, the second time after the
+// lease that we go by had run out.
 func (s Source) returnLease(e Received) []Effect {
 	m := Message{Version: MessageVersion, Kind: Abort, VM: e.Message.VM, Attempt: e.Message.Attempt, Lease: e.Message.Lease}
 	if e.From == s.Record.To && e.Message.Attempt == s.Record.Attempt && e.Message.Lease == s.Record.Lease {
@@ -198,7 +200,7 @@ func (s Source) returnLease(e Received) []Effect {
 // answered handles the answer to Reserve.
 func (s Source) answered(at Moment, m Message) (Source, []Effect) {
 	switch {
-	case m.Kind == Granted && s.Phase == PhaseReserving:
+	case m.Kind == Granted:
 		s.Phase, s.Record.Lease, s.GrantedAt = PhaseBinding, m.Lease, at.Now
 		limit := min(s.Timing.BindLimit, time.Duration(m.TTLMS)*time.Millisecond*2/3)
 		var effects []Effect
@@ -206,7 +208,7 @@ func (s Source) answered(at Moment, m Message) (Source, []Effect) {
 			effects = append(effects, Autostart{s.Record.VM, false})
 		}
 		return s, append(effects, s.stamp(), s.setTimer(TimerBind, limit))
-	case m.Kind == Refused && s.Phase == PhaseReserving:
+	case m.Kind == Refused:
 		s.Refused = appendResult(s.Refused, CandidateResult{s.Record.To, *m.Refusal})
 		return s.ask()
 	}
