@@ -117,6 +117,7 @@ func TestMoveBetweenRealHosts(t *testing.T) {
 		}
 		t.Logf("dirty rate %.1f MiB/s", rate/(1<<20))
 	})
+	t.Run("while the hook thinks", func(t *testing.T) { whileTheHookThinks(t, l, d, id) })
 	t.Run("over TLS", func(t *testing.T) { encrypted(t, l, d, id) })
 	t.Run("QEMU hangs", func(t *testing.T) { qemuHangs(t, l, vm) })
 	t.Run("libvirtd dies", func(t *testing.T) { libvirtdDies(t, l, d, id) })
@@ -244,6 +245,79 @@ func cancelled(t *testing.T, l *lab.Lab, d []*hypervisor.Libvirt, id string) {
 	if err := d[0].AbortJob(t.Context(), id); err != nil {
 		t.Errorf("abort without a job: %v", err)
 	}
+}
+
+// whileTheHookThinks: from before the source's libvirt reads the stamp until the
+// destination's hook has answered, the job is to be seen and the stamp cannot
+// be changed. A stamp that was taken back is therefore one that no migration
+// carries: the fence of a source that decides after a restart.
+func whileTheHookThinks(t *testing.T, l *lab.Lab, d []*hypervisor.Libvirt, id string) {
+	asked, answer := l.Host(1).Outside("/run/headroom-lab/asked"), l.Host(1).Outside("/run/headroom-lab/answer")
+	hook := l.Host(1).Outside("/etc/libvirt/hooks/qemu")
+	script := `#!/bin/sh
+[ "$2 $3" = "migrate begin" ] || exit 0
+cat > /run/headroom-lab/asked
+while [ ! -e /run/headroom-lab/answer ]; do sleep 0.02; done
+`
+	if err := os.WriteFile(hook, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // libvirt looks for hooks when it starts
+		if err := os.Remove(hook); err != nil {
+			t.Error(err)
+		}
+		restartLibvirtd(t, l, l.Host(1), d[1])
+	}()
+	restartLibvirtd(t, l, l.Host(1), d[1])
+	if err := d[0].SetMetadata(t.Context(), id, hypervisor.Metadata{Attempt: 9, Lease: "l-9"}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := d[0].Migrate(t.Context(), hypervisor.MigrateRequest{ID: id, DestURI: l.Host(1).URI(), Live: true})
+		done <- err
+	}()
+	defer func() { // else libvirtd waits for the hook for ever
+		if err := os.WriteFile(answer, nil, 0o644); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if dom, ok := find(t, d[1], id); !ok || dom.Metadata.Lease != "l-9" {
+			t.Errorf("at the destination: %+v (%t), want it with the stamp that it left with", dom.Metadata, ok)
+		}
+		if _, err := d[1].Migrate(t.Context(), hypervisor.MigrateRequest{ID: id, DestURI: l.Host(0).URI(), Live: true}); err != nil {
+			t.Error(err)
+		}
+	}()
+	await(t, "the hook is asked", 20*time.Second, func() bool {
+		text, err := os.ReadFile(asked)
+		return err == nil && strings.Contains(string(text), "l-9") && strings.Contains(string(text), "</domain>")
+	})
+	if p, err := d[0].Progress(t.Context(), id); err != nil || !p.Active || p.Kind != "migration out" {
+		t.Errorf("the job is %+v (%v), want it active", p, err)
+	}
+	begun := time.Now()
+	if err := d[0].SetMetadata(t.Context(), id, hypervisor.Metadata{Attempt: 9}); err == nil {
+		t.Error("the stamp was taken back under a migration that had read it")
+	} else {
+		t.Logf("the stamp stays: %v after %v", err, time.Since(begun))
+	}
+}
+
+func restartLibvirtd(t *testing.T, l *lab.Lab, h *lab.Host, d *hypervisor.Libvirt) {
+	t.Helper()
+	if err := l.KillLibvirtd(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.StartLibvirtd(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the driver reconnects", 20*time.Second, func() bool {
+		ok, _ := d.Connected()
+		return ok
+	})
 }
 
 func refused(t *testing.T, d *hypervisor.Libvirt, id string) {

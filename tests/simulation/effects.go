@@ -145,7 +145,7 @@ func (w *world) actLocal(h *host, v int, e negotiate.Effect) {
 	case negotiate.ResumeLocal:
 		w.checkJournal(h, v, negotiate.SourceAborted, "ResumeLocal")
 		w.call(h, v, func() input {
-			if d := h.domains[v]; h.virt && d != nil && d.run == paused && !h.copying(v) {
+			if d := h.domains[v]; h.virt && d != nil && d.run == paused && !h.migrating(v) {
 				w.startRunning(h, v, false)
 			}
 			return input{src: w.lookLocal(h, v, e.Query)}
@@ -155,7 +155,7 @@ func (w *world) actLocal(h *host, v int, e negotiate.Effect) {
 			w.violate("JournalBeforeAct: DestroyLocal of %s with a journal of %s", e.VM, r.State)
 		}
 		w.call(h, v, func() input {
-			if d := h.domains[v]; h.virt && d != nil && d.run == paused && !h.copying(v) {
+			if d := h.domains[v]; h.virt && d != nil && d.run == paused && !h.migrating(v) {
 				w.undefine(h, v)
 			}
 			return input{src: w.lookLocal(h, v, e.Query)}
@@ -166,7 +166,7 @@ func (w *world) actLocal(h *host, v int, e negotiate.Effect) {
 // stamp writes the token; libvirt refuses it while a migration runs.
 func (w *world) stamp(h *host, v int, e negotiate.Stamp) string {
 	d := h.domains[v]
-	if !h.virt || d == nil || h.copying(v) {
+	if !h.virt || d == nil || h.migrating(v) {
 		return "libvirt cannot change the domain now"
 	}
 	m := h.meta[v]
@@ -214,8 +214,8 @@ func (h *host) owns(v int, attempt negotiate.Attempt, lease negotiate.LeaseID) b
 	return m.attempt == attempt && m.lease == lease
 }
 
-// copying reports whether libvirt migrates the VM away.
-func (h *host) copying(v int) bool { return h.jobs[v] != nil && h.jobs[v].phase >= copying }
+// migrating reports whether libvirt is at work on a VM's migration from here.
+func (h *host) migrating(v int) bool { return h.jobs[v] != nil && h.jobs[v].phase >= asking }
 
 // stampOwned notes the finished move once, in the metadata that travels.
 func (w *world) stampOwned(h *host, v int, e negotiate.StampOwned) input {

@@ -10,9 +10,12 @@ import (
 // phase is how far a migration is at its source.
 type phase uint8
 
-// The phases. Called is accepted by libvirt and not begun.
+// The phases. Called is accepted by libvirt and not begun: a stamp taken back
+// now goes with it. From asking on libvirt has read the stamp, and shows the job
+// and lets nobody change the domain until it is over.
 const (
 	called phase = iota
+	asking
 	copying
 	switched
 )
@@ -106,6 +109,7 @@ func (w *world) begin(j *job) {
 		return
 	}
 	m := h.meta[j.vm]
+	j.phase = asking
 	w.hook(to, negotiate.PrepareCheck{VM: w.vms[j.vm].id, Source: h.id, Attempt: m.attempt, Lease: m.lease}, func(yes bool) {
 		w.prepared(j, m, yes || w.cfg.Mutant == model.MutantNoHookCheck)
 	})
@@ -130,7 +134,7 @@ func (w *world) hook(to *host, ev negotiate.PrepareCheck, answer func(yes bool))
 // prepared goes on after the hook's answer: the copy appears a little later.
 func (w *world) prepared(j *job, m metadata, yes bool) {
 	h, to := w.hosts[j.from], w.hosts[j.to]
-	if !w.alive(j) || j.phase != called {
+	if !w.alive(j) || j.phase != asking {
 		return
 	}
 	d := h.domains[j.vm]
@@ -283,7 +287,7 @@ func (w *world) lookLocal(h *host, v int, query uint64) negotiate.SourceEvent {
 	switch {
 	case !h.virt:
 		state = negotiate.LocalUnknown
-	case h.copying(v):
+	case h.migrating(v):
 		return negotiate.MigrationStillRunning{VM: id, Query: query}
 	case !defined:
 		state = negotiate.LocalMigrated
