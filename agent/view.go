@@ -136,6 +136,11 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		Busy: v.dom.Job, CPUModel: v.dom.CPUModel, Networks: v.dom.Networks,
 		Placement: placement(&v.dom),
 	}
+	if m := v.dom.Metadata; p.Busy == "" && m.ArrivedAt(string(a.o.ID)) {
+		// The planner would not know of its rest. What it is shown may be older
+		// than what the lease book knows, so that asking the book is not enough.
+		p.Busy = "the note of its arrival in its metadata"
+	}
 	guard, _ := a.guard(&v.dom)
 	p.Guarded = guard != noGuard
 	if !v.dom.Migratable {

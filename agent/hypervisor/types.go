@@ -104,6 +104,10 @@ type Metadata struct {
 // back: a migration that carries this stamp must not come in, however late.
 func (m Metadata) Withdrawn() bool { return m.Attempt > 0 && m.Lease == "" && m.To == "" }
 
+// ArrivedAt says that the VM came to a host by a hand-over whose end is not noted
+// yet: it carries the stamp under which it left.
+func (m Metadata) ArrivedAt(host string) bool { return m.Lease != "" && m.To == host }
+
 // HostRule says whether a VM must, should, should-not or must-not run on a host.
 type HostRule struct{ Host, Word string }
 

@@ -170,7 +170,7 @@ func (w *world) stamp(h *host, v int, e negotiate.Stamp) string {
 		return "libvirt cannot change the domain now"
 	}
 	m := h.meta[v]
-	m.attempt, m.lease = max(m.attempt, e.Attempt), e.Lease
+	m.attempt, m.lease, m.to = max(m.attempt, e.Attempt), e.Lease, e.To
 	h.meta[v] = m
 	return ""
 }

@@ -82,6 +82,7 @@ type domain struct {
 type metadata struct {
 	attempt  negotiate.Attempt
 	lease    negotiate.LeaseID
+	to       negotiate.HostID // where it goes under the lease
 	lastFrom negotiate.HostID
 	movedAt  time.Time
 	moves    []time.Time

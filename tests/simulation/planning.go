@@ -33,6 +33,9 @@ func (w *world) view(h *host) planner.Host {
 		}
 		p, m := w.vms[v].plan, h.meta[v]
 		p.History = planner.MoveHistory{Attempt: planner.Attempt(m.attempt), LastMoved: m.movedAt, LastFrom: planner.HostID(m.lastFrom), Moves: m.moves}
+		if m.lease != "" && m.to == h.id && w.cfg.Mutant != MutantNotedOnce {
+			p.Busy = "the note of its move"
+		}
 		out.VMs = append(out.VMs, p)
 	}
 	for v, s := range h.agent.sources {
