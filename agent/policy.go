@@ -28,7 +28,7 @@ func policyOf(c config.Config) (planner.Policy, error) {
 	pl := c.Planner
 	p := planner.Policy{
 		Mode: planner.Mode(c.Agent.Mode), High: pl.High, Low: pl.Low, Hold: pl.Hold, Window: pl.Window,
-		GainFactor: pl.GainFactor, MinGain: planner.CoreSeconds(pl.MinGain), ResidualShare: pl.ResidualShare,
+		GainFactor: pl.GainFactor, MinGain: planner.CoreSeconds(pl.MinGain), MinGainShare: pl.MinGainShare, ResidualShare: pl.ResidualShare,
 		ContentionProbability: pl.ContentionProbability, SlotProbability: c.Slots.Probability,
 
 		Cooldown: pl.Cooldown.Duration, CooldownCap: pl.CooldownCap.Duration, ReturnAfter: pl.ReturnAfter.Duration,

@@ -24,6 +24,7 @@ const Probes = 2
 // with State.NoteRefused, and the next round looks elsewhere.
 func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.Rand) (Decision, State) {
 	h.Learned = h.Learned.Forget(now)
+	p = p.scaled(&h)
 	r := &planning{now: now, h: &h, peers: peers, p: &p, rng: rng, st: st.expire(now)}
 	r.begin()
 	switch {
@@ -63,7 +64,7 @@ func (r *planning) begin() {
 	*in = Inputs{
 		Capacity: finite(h.Capacity), Usable: finite(h.usable()), Window: p.Window, VMs: len(h.VMs), Leases: len(h.Held),
 		Incoming: len(h.Incoming), Outgoing: len(h.Outgoing), Peers: len(r.peers),
-		LastHour: h.Learned.lastHour(r.now), Missing: missing,
+		LastHour: h.Learned.lastHour(r.now), Missing: missing, MinGain: CoreSeconds(number(float64(p.MinGain))),
 	}
 	for i := range h.VMs {
 		in.NowDemand += Cores(number(float64(h.VMs[i].NowCPU)))

@@ -72,6 +72,7 @@ func (e *Evaluation) Allowed() bool { return len(e.Refusals) == 0 }
 // every reason against. It checks constraints again that the offer may not
 // know of. A draining source needs no gain.
 func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
+	p = p.scaled(&src)
 	s := newSource(&src, &p)
 	e := s.leaving(&vm, dst.Host)
 	d := s.need(&vm)

@@ -34,10 +34,13 @@ type Policy struct {
 	// Hold of Window rounds must show pressure before anything moves.
 	Hold   int `json:"hold_rounds"`
 	Window int `json:"window_rounds"`
-	// GainFactor is how many times the cost a gain must reach; MinGain is the
-	// least gain worth a move at all.
-	GainFactor float64     `json:"gain_factor"`
-	MinGain    CoreSeconds `json:"min_gain_core_s"`
+	// GainFactor is how many times the cost a gain must reach. The least gain
+	// worth a move at all, and the least demand expected to wait that is worth a
+	// look, is MinGain, or MinGainShare of what the source's usable cores can do
+	// within the horizon, whichever is more.
+	GainFactor   float64     `json:"gain_factor"`
+	MinGain      CoreSeconds `json:"min_gain_core_s"`
+	MinGainShare float64     `json:"min_gain_share"`
 	// ResidualShare is the part of the expected contention that may remain for
 	// a VM's leaving to count as removing it.
 	ResidualShare float64 `json:"residual_share"`
@@ -119,7 +122,7 @@ func DefaultPolicy() Policy {
 		Mode: ModeAdvise,
 		High: 0.85, Low: 0.70,
 		Hold: 3, Window: 5,
-		GainFactor: 3, MinGain: 10, ResidualShare: 0.1,
+		GainFactor: 3, MinGain: 10, MinGainShare: 0.01, ResidualShare: 0.1,
 		ContentionProbability: 0.5, SlotProbability: 0.95, Classes: DefaultClasses(),
 		Cooldown: 30 * time.Minute, CooldownCap: 6 * time.Hour, ReturnAfter: 2 * time.Hour,
 		MaxOutgoing: 1, MaxIncoming: 1,
@@ -158,6 +161,15 @@ func LabPolicy() Policy {
 	// The lab's links are memory copies on one machine: a busy one slows nobody
 	// beyond the copying itself.
 	p.MigrationCores, p.LinkCores = 0.2, 0.02
+	return p
+}
+
+// scaled is the policy with the least gain of a source in MinGain.
+func (p Policy) scaled(h *Host) Policy {
+	share := p.MinGainShare * float64(h.usable().CPU) * h.horizon(h.grid()).Seconds()
+	if share > float64(p.MinGain) { // not for a host whose capacity is nonsense
+		p.MinGain = CoreSeconds(share)
+	}
 	return p
 }
 
@@ -204,7 +216,7 @@ func (p Policy) validateNumbers() []error {
 		}
 	}
 	for _, f := range []namedNumber{
-		{"min_gain", float64(p.MinGain)}, {"return_after", float64(p.ReturnAfter)}, {"max_jitter", float64(p.MaxJitter)},
+		{"min_gain", float64(p.MinGain)}, {"min_gain_share", p.MinGainShare}, {"return_after", float64(p.ReturnAfter)}, {"max_jitter", float64(p.MaxJitter)},
 		{"refusal_backoff", float64(p.RefusalBackoff)}, {"max_rtt", float64(p.MaxRTT)}, {"dirty_share", p.DirtyShare},
 		{"blackout_base", float64(p.BlackoutBase)}, {"migration_cores", float64(p.MigrationCores)},
 		{"link_cores", float64(p.LinkCores)}, {"partner_cores", float64(p.PartnerCores)}, {"wish_cores", float64(p.WishCores)},

@@ -59,7 +59,9 @@ type Inputs struct {
 	Held     int     `json:"held_rounds"`
 	Window   int     `json:"window_rounds"`
 	// Unserved is the demand expected to wait within the horizon if nothing moves.
+	// MinGain is what it has to reach for a look, and a move's gain for the move.
 	Unserved  CoreSeconds `json:"expected_unserved_core_s"`
+	MinGain   CoreSeconds `json:"min_gain_core_s"`
 	VMs       int         `json:"vms"`
 	Leases    int         `json:"leases"`
 	Incoming  int         `json:"incoming"`
@@ -135,6 +137,7 @@ type Decision struct {
 // destination and its evaluation, or, when to is empty, the reasons for which
 // the VM stays after all.
 func (d Decision) Conclude(to HostID, e Evaluation, refused []RefusedDestination, p Policy) Decision {
+	p.MinGain = max(p.MinGain, d.Inputs.MinGain)
 	kinds := map[Kind]int{}
 	for k, n := range d.RefusedKinds {
 		kinds[k] = n

@@ -160,6 +160,38 @@ func TestMinGainAlsoBindsCheapMoves(t *testing.T) {
 	}
 }
 
+// TestMinGainGrowsWithTheHost: what is much for a small host is little for a
+// large one, or over a longer horizon.
+func TestMinGainGrowsWithTheHost(t *testing.T) {
+	h, peer, p := pressed()
+	e := decide(h, peer, State{}, p).Considered[0].Evaluation
+	src := *h
+	offer := MakeOffer(epoch, *testHost("b", 0.5, 2048), NeedOf(h.VMs[0], src), p)
+	whole := float64(src.usable().CPU) * e.Horizon.Seconds()
+	p.MinGain = 0
+	for _, c := range []struct {
+		times   float64
+		allowed bool
+	}{{1.01, false}, {0.99, true}} {
+		p.MinGainShare = c.times * float64(e.Gain) / whole
+		if got := EvaluateMigration(h.VMs[0], src, offer, p); got.Allowed() != c.allowed || hasKind(got.Refusals, RefuseGain) == c.allowed {
+			t.Errorf("gain %v of %.2f core-seconds that the host has, share %v: %v", e.Gain, whole, p.MinGainShare, got.Refusals)
+		}
+	}
+	p.MinGainShare = 1
+	d := decide(h, peer, State{}, p)
+	if d.Action != ActionStay || math.Abs(float64(d.Inputs.MinGain)-whole) > 1e-9 || d.Deciding.By != DecidedByUnserved {
+		t.Errorf("all that the host can do is asked for: %s, least gain %v of %v", d.Explain(), d.Inputs.MinGain, whole)
+	}
+	for cores, want := range map[Cores]CoreSeconds{4: 10, 64: 38.4} {
+		big := *h
+		big.Capacity.CPU, big.Reserve.CPU = cores, 0
+		if got := DefaultPolicy().scaled(&big).MinGain; math.Abs(float64(got-want)) > 1e-9 {
+			t.Errorf("%v cores over %v: least gain %v, want %v", cores, e.Horizon, got, want)
+		}
+	}
+}
+
 // TestGainBeginsAfterTheCopy: while it is copied, the VM still burdens its source.
 func TestGainBeginsAfterTheCopy(t *testing.T) {
 	h, _, p := pressed()

@@ -249,6 +249,7 @@ func (k *checker) planner(p Planner) {
 func (k *checker) gain(p Planner) {
 	number(k, "planner.gain_factor", p.GainFactor, 1, 100)
 	number(k, "planner.min_gain_core_s", p.MinGain, 0, 1e6)
+	number(k, "planner.min_gain_share", p.MinGainShare, 0, 1)
 	number(k, "planner.residual_share", p.ResidualShare, 0, 0.99)
 	number(k, "planner.contention_probability", p.ContentionProbability, 0.01, 0.99)
 	number(k, "planner.migration_cores", p.MigrationCores, 0, 64)

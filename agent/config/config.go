@@ -107,6 +107,7 @@ type Planner struct {
 
 	GainFactor            float64 `toml:"gain_factor"`            // a move must gain this many times its cost; 1..100. Default 3
 	MinGain               float64 `toml:"min_gain_core_s"`        // least gain in core-seconds that is worth a move; 0..1e6. Default 10
+	MinGainShare          float64 `toml:"min_gain_share"`         // the same, as a share of usable cores over the horizon; the larger counts; 0..1. Default 0.01
 	ResidualShare         float64 `toml:"residual_share"`         // share of the contention that may remain when a move counts as its removal; 0..0.99. Default 0.1
 	ContentionProbability float64 `toml:"contention_probability"` // probability of unserved demand at which contention is said to begin; 0.01..0.99. Default 0.5
 

@@ -57,14 +57,10 @@ func newAgents(o Options) policy {
 
 // SimulatedPolicy is the planner's policy in simulations: the defaults, in mode
 // auto, without the delay before a probe, over the bandwidth of the hosts.
-//
-// A move must avoid as much as MinGain is to the default's host of 64 cores over
-// a minute, in proportion to the hosts' cores and the hour's horizon.
-func SimulatedPolicy(bandwidth, cores float64) planner.Policy {
+func SimulatedPolicy(bandwidth float64) planner.Policy {
 	p := planner.DefaultPolicy()
 	p.Mode = planner.ModeAuto
 	p.MaxJitter = 0
-	p.MinGain *= planner.CoreSeconds(cores / 64 * 60)
 	// A sample of five minutes is the mean of what an agent would have seen in
 	// many rounds: pressure in one has held.
 	p.Hold, p.Window = 1, 1
@@ -84,7 +80,7 @@ func (a *agents) rounds() int { return roundsPerStep }
 
 // begin makes the agents once the stage is known.
 func (a *agents) begin(st *stage) error {
-	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth, st.hosts[0].capacity/st.setup.CoreMIPS)
+	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth)
 	step := time.Duration(st.setup.Step * float64(time.Second))
 	config := predict.Config{Step: step, Horizon: 12}
 	a.errors = make([]float64, len(st.guests))

@@ -36,7 +36,7 @@ func hbal(dir string, out *figures) error {
 	}
 	defer os.RemoveAll(scratch)
 	fmt.Println("\nside by side with hbal: expected waiting core-s before, after (ours, hbal), moves, s")
-	p := simulate.SimulatedPolicy(62.5, 2)
+	p := simulate.SimulatedPolicy(62.5)
 	var ours, theirs, ourMoves, theirMoves, ourTime, theirTime float64
 	for _, n := range []int{20, 50, 100, 200, 400} {
 		rng := rand.New(rand.NewPCG(7, uint64(n)))

@@ -154,7 +154,7 @@ func measureRound(dir string, out *figures) error {
 		return err
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	p := simulate.SimulatedPolicy(62.5, 2)
+	p := simulate.SimulatedPolicy(62.5)
 	h := planner.Host{ID: "self", Complete: true, View: planner.View{Stable: true}, Capacity: planner.Capacity{CPU: 12, Memory: 1 << 20}}
 	for i := range 200 {
 		vm := pool[rng.IntN(len(pool))]
@@ -184,7 +184,7 @@ func growth(dir string, _ *figures) error {
 	fmt.Println("\nevery host plans once: hosts, s, ms a host")
 	for _, n := range []int{100, 1000, 10000} {
 		rng := rand.New(rand.NewPCG(3, uint64(n)))
-		p := simulate.SimulatedPolicy(62.5, 2)
+		p := simulate.SimulatedPolicy(62.5)
 		hosts := snapshot(pool, n, rng)
 		began := time.Now()
 		// An agent knows at most 1,000 peers here: beyond that a digest is
