@@ -14,6 +14,7 @@ type autoregressive struct {
 	scale    []float64
 	filled   [arOrder]float64 // the last values, newest first, gaps filled by forecasts
 	n        int64
+	behind   bool // points and spread are not for the last sample
 }
 
 const (
@@ -39,10 +40,19 @@ func (m *autoregressive) Observe(x float64) {
 	if m.s.observed >= arLeast && m.n%arRefit == 0 {
 		m.refit()
 	}
-	if m.ready {
+	m.behind = true
+	if m.s.whole() {
+		m.catchUp()
+		m.settle()
+	}
+}
+
+// catchUp sets points and spread for the last sample.
+func (m *autoregressive) catchUp() {
+	if m.behind && m.ready {
 		m.project()
 	}
-	m.settle()
+	m.behind = false
 }
 
 // next is the forecast for the sample after the past, newest first.
@@ -120,7 +130,10 @@ func (m *autoregressive) project() {
 	}
 }
 
-func (m *autoregressive) Forecast(h int, dst []Quantiles) bool { return m.quantiles(dst[:h]) }
+func (m *autoregressive) Forecast(h int, dst []Quantiles) bool {
+	m.catchUp()
+	return m.quantiles(dst[:h])
+}
 
 // autocovariance of x about its mean at lags 0..most, with the divisor n that
 // keeps the Yule-Walker process stationary. Missing values are left out.
@@ -188,6 +201,7 @@ func yuleWalker(gamma []float64, n int) (phi []float64, variance float64) {
 
 func (m *autoregressive) state(c *codec) {
 	m.spread.state(c)
+	m.behind = m.behind || c.reading
 	c.number(&m.mean)
 	c.positive(&m.variance)
 	n := len(m.phi)

@@ -23,6 +23,7 @@ type arimaMember struct {
 	seen   int // samples when it was
 	search *selection
 	scale  []float64
+	behind bool // points and spread are not for the last sample
 }
 
 const (
@@ -56,8 +57,19 @@ func (m *arimaMember) Observe(x float64) {
 		m.adopt(m.search.best)
 		m.search = nil
 	}
-	m.ready = m.fitted && m.project()
-	m.settle()
+	m.behind = true
+	if m.s.whole() {
+		m.catchUp()
+		m.settle()
+	}
+}
+
+// catchUp sets points and spread for the last sample.
+func (m *arimaMember) catchUp() {
+	if m.behind {
+		m.ready = m.fitted && m.project()
+	}
+	m.behind = false
 }
 
 // adopt runs the model found over the present window, and goes on from there.
@@ -111,10 +123,14 @@ func (m *arimaMember) project() bool {
 	return true
 }
 
-func (m *arimaMember) Forecast(h int, dst []Quantiles) bool { return m.quantiles(dst[:h]) }
+func (m *arimaMember) Forecast(h int, dst []Quantiles) bool {
+	m.catchUp()
+	return m.quantiles(dst[:h])
+}
 
 func (m *arimaMember) state(c *codec) {
 	m.spread.state(c)
+	m.behind = m.behind || c.reading
 	c.bool(&m.fitted)
 	c.int(&m.since, maxCount)
 	c.int(&m.seen, maxCount)

@@ -41,7 +41,7 @@ type Config struct {
 	// is in the unit of the series.
 	Level float64
 	// ExceedOf and ExceedWithin: the 0.9 quantile of the peak must lie above
-	// Level in ExceedOf of the last ExceedWithin samples. Default 3 of 5.
+	// Level in ExceedOf of the last ExceedWithin steps. Default 3 of 5.
 	ExceedOf, ExceedWithin int
 }
 

@@ -26,14 +26,15 @@ type Forecaster struct {
 	shift    cusum
 	spots    spots
 
-	// The present forecast of every member and the one given out; scratch that
-	// Observe fills.
+	// The forecast of every member and the one given out, as of the last whole
+	// step, or of the last sample once somebody has asked for them.
 	steps  [][]Quantiles
 	peak   []Quantiles
 	known  []bool
 	out    []Quantiles
 	outTop Quantiles
 	outOK  bool
+	stale  bool
 }
 
 // New makes a Forecaster that has seen nothing yet. An error names the setting
@@ -78,19 +79,47 @@ func (f *Forecaster) Observe(x float64) {
 		x = 0 // whose square could not be told from zero anyway
 	}
 	f.series.push(x)
-	f.settle()
-	peak := f.series.peak()
-	for i, m := range f.members {
-		m.Observe(x)
-		f.peaks[i].learn(f.series.t, peak)
-		f.peaks[i].issue(f.series.t, f.ask(i))
-		f.cards[i].issue(f.series.t, f.steps[i], f.peak[i], f.known[i])
+	whole := f.series.whole()
+	if whole {
+		f.settle()
 	}
-	f.choose()
+	for _, m := range f.members {
+		m.Observe(x)
+	}
+	if whole {
+		f.issue()
+		f.choose()
+	}
 	f.watch(x)
+	f.stale = true
+	if whole {
+		f.combine()
+		f.given.issue(f.series.t, f.out, f.outTop, f.outOK)
+		f.spots.exceed(f.config, f.outTop)
+		f.stale = false
+	}
+}
+
+// issue puts every member's forecast under way.
+func (f *Forecaster) issue() {
+	t, peak := f.series.t, f.series.peak()
+	for i := range f.members {
+		f.peaks[i].learn(t, peak)
+		f.peaks[i].issue(t, f.ask(i))
+		f.cards[i].issue(t, f.steps[i], f.peak[i], f.known[i])
+	}
+}
+
+// refresh makes the forecasts those of the last sample.
+func (f *Forecaster) refresh() {
+	if !f.stale {
+		return
+	}
+	for i := range f.members {
+		f.ask(i)
+	}
 	f.combine()
-	f.given.issue(f.series.t, f.out, f.outTop, f.outOK)
-	f.spots.exceed(f.config, f.outTop)
+	f.stale = false
 }
 
 // ask takes the present forecast of member i, and returns its highest median;
@@ -115,7 +144,7 @@ func (f *Forecaster) peakOf(i int) (q Quantiles) {
 // settle scores every forecast that falls due with the sample just pushed.
 func (f *Forecaster) settle() {
 	t := f.series.t
-	fade := math.Exp2(-1 / float64(trailing*f.config.span()))
+	fade := math.Exp2(-1 / float64(trailing*f.config.Horizon))
 	for _, c := range f.cards {
 		c.fade(fade)
 	}
@@ -226,6 +255,7 @@ func (f *Forecaster) riseIndex() int { return slices.Index(f.members, member(f.r
 // Forecast returns the present forecast. It may be kept: it shares nothing with
 // the Forecaster.
 func (f *Forecaster) Forecast() Forecast {
+	f.refresh()
 	out := Forecast{Step: f.config.Step, Peak: f.outTop, Method: f.method(),
 		Skill: 1 - f.given.ratio(), Coverage: math.NaN(), PeakCoverage: math.NaN(),
 		Observed: int(f.series.observed), Missing: int(f.series.missing)}

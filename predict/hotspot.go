@@ -31,7 +31,7 @@ func (f *Forecaster) HotSpots() []HotSpot {
 		out = append(out, spot)
 	}
 	if n, c := bits.OnesCount64(f.spots.over), f.config; c.Level > 0 && n >= c.ExceedOf {
-		text := fmt.Sprintf("the 0.9 quantile of the peak within %v was above %.4g in %d of the last %d samples, now %.4g",
+		text := fmt.Sprintf("the 0.9 quantile of the peak within %v was above %.4g in %d of the last %d steps, now %.4g",
 			c.Step*time.Duration(c.Horizon), c.Level, n, c.ExceedWithin, f.outTop[2])
 		out = append(out, HotSpot{"exceed", text, float64(n) / float64(c.ExceedOf)})
 	}
@@ -73,7 +73,7 @@ type spots struct {
 	to     float64
 	sd     float64
 	since  int    // samples since the last shift; 0: none
-	over   uint64 // one bit a sample: the peak's 0.9 quantile was above Level
+	over   uint64 // one bit a step: the peak's 0.9 quantile was above Level
 }
 
 const (

@@ -284,6 +284,35 @@ func FuzzState(f *testing.F) {
 	})
 }
 
+// TestAskingChangesNothing: between two steps a forecast is made when somebody
+// asks; it knows the last sample, and it changes no later one.
+func TestAskingChangesNothing(t *testing.T) {
+	curious, patient := lab(t), lab(t)
+	rng := rand.New(rand.NewSource(5))
+	last := math.NaN()
+	fresh := 0
+	for i := range 900 {
+		x := 1 + float64(i)/300 + 0.1*rng.NormFloat64()
+		if i%70 == 13 {
+			x = math.NaN()
+		}
+		curious.Observe(x)
+		patient.Observe(x)
+		f := curious.Forecast()
+		if i%7 == 0 {
+			if diff := cmp.Diff(f, patient.Forecast(), cmpopts.EquateNaNs()); diff != "" {
+				t.Fatalf("sample %d, asked each time (-) and seldom (+):\n%s", i, diff)
+			}
+		}
+		if len(f.Steps) > 0 && f.Steps[0][0] != last {
+			last, fresh = f.Steps[0][0], fresh+1
+		}
+	}
+	if fresh < 700 {
+		t.Errorf("%d of 900 samples changed the forecast", fresh)
+	}
+}
+
 // TestOlderStateIsLearnedAgain: state that older versions of this package wrote,
 // of 300 samples, gives the forecast that those samples give now.
 func TestOlderStateIsLearnedAgain(t *testing.T) {

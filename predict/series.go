@@ -54,6 +54,10 @@ func (s *series) push(x float64) {
 	s.y[s.t%int64(len(s.y))] = y
 }
 
+// whole says that a step ends with the last sample. Forecasts are put under way
+// and scored then: the strides of all lags are multiples of a step.
+func (s *series) whole() bool { return s.t%int64(s.perStep) == 0 }
+
 // sample is the value seen back samples ago; NaN when missing.
 func (s *series) sample(back int) float64 { return s.x[ringIndex(s.t-int64(back), len(s.x))] }
 
@@ -89,13 +93,13 @@ func (s *series) peak() float64 {
 }
 
 // lag is a horizon at which forecasts are compared with what happened. One
-// forecast in stride samples is kept: overlapping outcomes teach little, and
-// the rings stay small.
+// forecast in stride samples is kept, a step's at least: overlapping outcomes teach
+// little, and the rings stay small.
 type lag struct{ steps, samples, stride int }
 
 func newLag(steps, perStep int) lag {
-	l := lag{steps: steps, samples: steps * perStep, stride: 1}
-	for d := 2; d <= l.samples/5; d++ {
+	l := lag{steps: steps, samples: steps * perStep, stride: perStep}
+	for d := 2 * perStep; d <= l.samples/5; d += perStep {
 		if l.samples%d == 0 {
 			l.stride = d
 		}

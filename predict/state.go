@@ -21,7 +21,7 @@ var ErrStateCorrupt = errors.New("predict: damaged state: start with a new forec
 var ErrStateConfig = errors.New("predict: state of another configuration: start with a new forecaster")
 
 // stateVersion changes whenever the meaning of a single byte does.
-const stateVersion = 3
+const stateVersion = 4
 
 // replayedVersion is the oldest version of which the configuration and the
 // samples are read: what they teach is learned again.
@@ -124,7 +124,7 @@ func (f *Forecaster) read(body []byte) error {
 	if c.err != nil {
 		return fmt.Errorf("%w: %w", ErrStateCorrupt, c.err)
 	}
-	fresh.refresh()
+	fresh.stale = true
 	*f = *fresh
 	f.adopt()
 	return nil
@@ -153,7 +153,8 @@ func (c *Config) state(s *codec) {
 	}
 }
 
-// state keeps everything that Observe changes and that refresh does not redo.
+// state keeps everything that Observe changes and that refresh does not redo. A
+// state read between two steps gives the forecast of its last sample.
 func (f *Forecaster) state(c *codec) {
 	f.series.state(c)
 	for i, m := range f.members {
@@ -168,14 +169,6 @@ func (f *Forecaster) state(c *codec) {
 	f.peakCov.state(c)
 	c.positive(&f.shift.up, &f.shift.down)
 	f.spots.state(c)
-}
-
-// refresh redoes what follows from the state.
-func (f *Forecaster) refresh() {
-	for i := range f.members {
-		f.ask(i)
-	}
-	f.combine()
 }
 
 func (s *series) state(c *codec) {

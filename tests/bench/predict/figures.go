@@ -110,11 +110,11 @@ func updateCost(c predict.Config, n int) (float64, error) {
 	return (cpuTime() - begin).Seconds() * 1000 / float64(4*n), nil
 }
 
-// fleetCost feeds 200 VMs x 4 signals for two simulated minutes after eight of
+// fleetCost feeds 200 VMs x 4 signals for two simulated minutes after forty of
 // warm-up, each forecaster started at another second, and asks each forecast
 // once a step. It returns the percentage of one core and KiB a forecaster.
 func fleetCost() (percent, kb float64, err error) {
-	const n, warm, run = 800, 480, 120
+	const n, warm, run = 800, 2400, 120
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
