@@ -51,7 +51,7 @@ func Herd(c HerdConfig) HerdResult {
 		for v := range h.domains {
 			demand += float64(w.vms[v].plan.NowCPU)
 		}
-		if demand > float64(h.capacity.CPU) {
+		if demand > (1+w.policy.MinGainShare)*float64(h.capacity.CPU) {
 			r.StillHot++
 		}
 	}
