@@ -14,7 +14,12 @@ import (
 type consolidator struct {
 	detector detector
 	choose   selector
-	excluded []bool // as destination, in the round under way
+	// Of the round under way: hosts that are no destination, and the power of
+	// each before it in W.
+	excluded []bool
+	before   []float64
+	// weighed is, by class of capacity, the kind of empty host weighed last.
+	weighed []*Power
 }
 
 // newConsolidator reads names like thr-mmt-0.8.
@@ -62,7 +67,7 @@ func (c *consolidator) round(st *stage, _ bool) []Move {
 	for i := range st.hosts {
 		saved[i] = slices.Clone(st.hosts[i].vms)
 	}
-	c.excluded = make([]bool, len(st.hosts))
+	c.afresh(st)
 	for _, i := range over {
 		c.excluded[i] = true
 	}
@@ -75,6 +80,16 @@ func (c *consolidator) round(st *stage, _ bool) []Move {
 		}
 	}
 	return moves
+}
+
+// afresh makes every host a destination again.
+func (c *consolidator) afresh(st *stage) {
+	c.excluded = make([]bool, len(st.hosts))
+	c.before = make([]float64, len(st.hosts))
+	for i := range st.hosts {
+		h := &st.hosts[i]
+		c.before[i] = h.Power.At(h.use(h.util))
+	}
 }
 
 func (c *consolidator) overloaded(st *stage) []int {
@@ -150,19 +165,20 @@ func (c *consolidator) undo(st *stage, moves []Move) {
 func (c *consolidator) host(st *stage, v int, memory bool) int {
 	g := &st.guests[v]
 	best, least := -1, math.Inf(1)
-	clear(st.weighed)
+	c.weighed = slices.Grow(c.weighed[:0], len(st.classes))[:len(st.classes)]
+	clear(c.weighed)
 	for i := range st.hosts {
 		h := &st.hosts[i]
 		if c.excluded[i] || !h.suits(g) || memory && h.memory+g.Memory > h.Memory {
 			continue
 		}
 		if h.used == 0 && h.util == 0 {
-			if st.weighed[h.class] == *h.Power {
+			if w := c.weighed[h.class]; w == h.Power || w != nil && *w == *h.Power {
 				continue // as good as an empty host before it, and later
 			}
-			st.weighed[h.class] = *h.Power
+			c.weighed[h.class] = h.Power
 		}
-		rise := h.Power.At((h.used+g.req)/h.capacity) - h.Power.At(h.use(h.util))
+		rise := h.Power.At((h.used+g.req)/h.capacity) - c.before[i]
 		if !(rise < least) {
 			continue
 		}

@@ -134,10 +134,10 @@ func (st *stage) play(p policy, progress func(done, of int)) {
 			}
 			st.land(at, p)
 			st.update(at, r == 0 && st.sampled(at))
-			st.settleAll()
 			if r > 0 && p.rounds() == 1 {
-				continue
+				continue // nobody looks at sums
 			}
+			st.settleAll()
 			for _, m := range p.round(st, r == 0) {
 				if !st.warming {
 					st.begin(m, p)
@@ -191,7 +191,7 @@ func (st *stage) place(p policy) error {
 // with all that it may ask for, and the first host that fits for the others.
 func (st *stage) firstHost(p policy, v int) int {
 	if c, ok := p.(*consolidator); ok {
-		c.excluded = make([]bool, len(st.hosts))
+		c.afresh(st)
 		return c.host(st, v, true)
 	}
 	g := &st.guests[v]

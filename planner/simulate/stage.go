@@ -18,6 +18,10 @@ type guest struct {
 	req     float64
 	history [historyLength]float64 // shares of MIPS, newest first
 	samples int
+	// from and to are the demand at both ends of step segment, the one that the
+	// last update lay in.
+	segment  int
+	from, to float64
 	// shares is history as a share of a host's capacity, per class of capacity.
 	shares [][historyLength]float64
 
@@ -61,11 +65,11 @@ type stage struct {
 	flights []flight
 	warming bool // nothing moves yet, nothing counts
 	log     tally
-	weighed map[int]Power // scratch: kinds of empty host already weighed, by class
+	hour    hour
 }
 
 func newStage(s *Setup) *stage {
-	st := &stage{setup: s, warming: s.Warmup > 0, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts)), weighed: map[int]Power{}}
+	st := &stage{setup: s, warming: s.Warmup > 0, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts))}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		m := machine{Host: h, capacity: float64(h.PEs) * h.MIPS}
@@ -78,24 +82,33 @@ func newStage(s *Setup) *stage {
 	}
 	for i := range s.VMs {
 		v := &s.VMs[i]
-		st.guests[i] = guest{VM: v, home: -1, lastFrom: -1, req: v.MIPS, shares: make([][historyLength]float64, len(st.classes))}
+		st.guests[i] = guest{VM: v, home: -1, lastFrom: -1, segment: -1, req: v.MIPS, shares: make([][historyLength]float64, len(st.classes))}
 	}
 	return st
 }
 
 // demand is the share of its MIPS that VM g wants at time t, linear between steps.
 func (st *stage) demand(g *guest, t float64) float64 {
-	x := t / st.setup.Step
-	i := int(x)
+	i := int(t / st.setup.Step)
+	from, to := g.ends(i)
+	return st.between(from, to, i, t)
+}
+
+// ends is the demand at both ends of step i; after the trace it stays the last.
+func (g *guest) ends(i int) (from, to float64) {
 	last := len(g.Demand) - 1
 	if i >= last {
-		return known(g.Demand[last])
+		u := known(g.Demand[last])
+		return u, u
 	}
-	a, b := known(g.Demand[i]), known(g.Demand[i+1])
-	if a == b {
-		return a
+	return known(g.Demand[i]), known(g.Demand[i+1])
+}
+
+func (st *stage) between(from, to float64, i int, t float64) float64 {
+	if from == to {
+		return from
 	}
-	return a + (b-a)/st.setup.Step*(t-float64(i)*st.setup.Step)
+	return from + (to-from)/st.setup.Step*(t-float64(i)*st.setup.Step)
 }
 
 // known reads a value of demand; what was not recorded asks for nothing.
@@ -104,17 +117,30 @@ func known(u float32) float64 {
 		return 0
 	}
 	// PlanetLab's percent are exact in two digits, and float32 is not.
-	return math.Round(float64(u)*1e6) / 1e6
+	x := float64(u) * 1e6
+	if x >= 1<<52 {
+		return x / 1e6
+	}
+	whole := float64(int64(x)) // math.Round, for what is not negative
+	if x-whole >= 0.5 {
+		whole++
+	}
+	return whole / 1e6
 }
 
 // update brings demand, allocation, energy and ledgers to time t.
 func (st *stage) update(t float64, sample bool) {
+	step := int(t / st.setup.Step)
 	for i := range st.guests {
 		g := &st.guests[i]
 		if g.gone {
 			continue
 		}
-		u := st.demand(g, t)
+		if g.segment != step {
+			g.segment = step
+			g.from, g.to = g.ends(step)
+		}
+		u := st.between(g.from, g.to, step, t)
 		g.req = u * g.MIPS
 		if sample {
 			g.remember(u, st.classes)

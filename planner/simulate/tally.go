@@ -1,6 +1,9 @@
 package simulate
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // returnWindow is how long a VM's return to the host that it left counts as
 // ping-pong, s; helpWindow is how long a move is given to help.
@@ -81,11 +84,18 @@ func (t *tally) landed(st *stage, f flight) {
 // move avoids at both hosts together, all other VMs staying where they are.
 func (st *stage) avoided(f flight) float64 {
 	from, to := &st.hosts[f.from], &st.hosts[f.to]
-	gain := 0.0
+	x := &st.hour
+	x.times = x.times[:0]
 	for t := st.now; t < st.now+helpWindow; t += st.setup.Step {
-		here, there := st.wanted(from, f.vm, t), st.wanted(to, f.vm, t)
-		g := &st.guests[f.vm]
-		u := st.demand(g, t) * g.MIPS
+		x.times = append(x.times, t)
+	}
+	x.here, x.there, x.own = x.room(x.here), x.room(x.there), x.room(x.own)
+	st.wanted(from, f.vm, x.here)
+	st.wanted(to, f.vm, x.there)
+	st.addHour(&st.guests[f.vm], x.own)
+	gain := 0.0
+	for k, u := range x.own {
+		here, there := x.here[k], x.there[k]
 		gain += excess(here+u, from) + excess(there, to) - excess(here, from) - excess(there+u, to)
 	}
 	return gain * st.setup.Step
@@ -93,13 +103,35 @@ func (st *stage) avoided(f flight) float64 {
 
 func excess(mips float64, h *machine) float64 { return max(0, mips-h.capacity) }
 
-// wanted is the demand at t of the VMs of host h, without VM v.
-func (st *stage) wanted(h *machine, v int, t float64) float64 {
-	sum := 0.0
+// hour is scratch space of avoided: the times of the hour to come in s, and
+// demand in MIPS at each, of either host without the VM and of the VM.
+type hour struct{ times, here, there, own []float64 }
+
+// room is x with a zero for every time.
+func (h *hour) room(x []float64) []float64 {
+	x = slices.Grow(x[:0], len(h.times))[:len(h.times)]
+	clear(x)
+	return x
+}
+
+// wanted adds the demand of the VMs of host h, without VM v, to sum.
+func (st *stage) wanted(h *machine, v int, sum []float64) {
 	for _, w := range h.vms {
 		if g := &st.guests[w]; w != v && !h.receives(w) && !g.gone {
-			sum += st.demand(g, t) * g.MIPS
+			st.addHour(g, sum)
 		}
 	}
-	return sum
+}
+
+// addHour adds the demand of VM g in the hour to come to sum.
+func (st *stage) addHour(g *guest, sum []float64) {
+	step := -1
+	var from, to float64
+	for k, t := range st.hour.times {
+		if i := int(t / st.setup.Step); i != step {
+			step = i
+			from, to = g.ends(i)
+		}
+		sum[k] += st.between(from, to, step, t) * g.MIPS
+	}
 }
