@@ -49,6 +49,7 @@ type planning struct {
 	rng   *rand.Rand
 	st    State
 	src   *source // nil while data is missing
+	open  []*Peer // see openPeers; nil until asked
 	d     Decision
 }
 

@@ -62,13 +62,40 @@ func (r *planning) promising(ok []*Peer, need *Need) (best []HostID, rest []*Pee
 	return best, ok[n:]
 }
 
-// anyFeasible says whether feasible would find a peer. It stops at the first
-// and words nothing: with 1000 peers the wording is what takes time.
+// anyFeasible says whether feasible would find a peer. It stops at the first, and
+// words nothing that many peers have in common: with 1000 of them the wording is
+// what takes time.
 func (r *planning) anyFeasible(vm *VM) bool {
 	need := NeedOf(*vm, *r.h)
-	return slices.ContainsFunc(r.peers, func(peer Peer) bool {
-		return peer.ID != r.h.ID && peer.Alive && !peer.Draining && peer.Pressure <= r.pressureLimit(&need) && len(r.against(vm, &need, &peer)) == 0
+	return slices.ContainsFunc(r.openPeers(&need), func(peer *Peer) bool {
+		return peer.provides(vm) && len(r.against(vm, &need, peer)) == 0
 	})
+}
+
+// openPeers are those against which nothing stands whatever VM of this host asks.
+func (r *planning) openPeers(need *Need) []*Peer {
+	if r.open == nil {
+		r.open = make([]*Peer, 0, len(r.peers))
+		for i := range r.peers {
+			peer := &r.peers[i]
+			if peer.ID != r.h.ID && peer.Alive && !peer.Draining && peer.Pressure <= r.pressureLimit(need) && peer.Incoming < r.p.MaxIncoming {
+				r.open = append(r.open, peer)
+			}
+		}
+	}
+	return r.open
+}
+
+// provides says whether the peer has what the hardware and the disks of vm ask
+// for, as far as its digest tells.
+func (peer *Peer) provides(vm *VM) bool {
+	if vm.CPUModel != "" && peer.CPUModel != "" && vm.CPUModel != peer.CPUModel {
+		return false
+	}
+	has := func(want, there []string) bool {
+		return len(there) == 0 || !slices.ContainsFunc(want, func(x string) bool { return !slices.Contains(there, x) })
+	}
+	return has(vm.Pools, peer.Pools) && has(vm.Networks, peer.Networks)
 }
 
 // pressureLimit is the pressure of a digest up to which a peer is worth a

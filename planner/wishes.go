@@ -72,7 +72,7 @@ func (h *Host) bound(vm *VM) []string {
 	out := h.residents(vm.Policy.Affinity)
 	for i := range h.VMs {
 		o := &h.VMs[i]
-		if o.ID != vm.ID && names(o.Policy.Affinity, vm.ID, vm.Name) && !slices.Contains(out, o.label()) {
+		if len(o.Policy.Affinity) > 0 && o.ID != vm.ID && names(o.Policy.Affinity, vm.ID, vm.Name) && !slices.Contains(out, o.label()) {
 			out = append(out, o.label())
 		}
 	}
