@@ -99,8 +99,8 @@ clean:
 	rm -rf bin
 
 TRACES ?= $(HEADROOM_TRACES)
-bench-planner: ## policies on recorded traces (TRACES=DIR), CloudSim, hbal; ends with a JSON line
-	@$(GO) run ./tests/bench/planner -traces "$(TRACES)"
+bench-planner: ## policies on recorded traces (TRACES=DIR), CloudSim, hbal; ends with a JSON line (ARGS='-only hbal' for a part)
+	@$(GO) run ./tests/bench/planner -traces "$(TRACES)" $(ARGS)
 
 DATA ?= $(HEADROOM_TRACES)
 bench-predict: ## forecasts beside R's forecast package on recorded traces (DATA=DIR, ARGS=-full); ends with a JSON line

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,25 +35,24 @@ type figures struct {
 	RSS             *float64 `json:"rss_mib"`
 }
 
+// chosen are the snapshots on which hbal is compared.
+var chosen = flag.String("snapshots", "", "with part hbal: only these snapshots, as in even/20,hot/400")
+
 func main() {
 	dir := flag.String("traces", os.Getenv("HEADROOM_TRACES"), "folder of the unpacked traces")
-	only := flag.String("only", "", "measure one part alone: round, fidelity, day, planetlab, bitbrains, hbal, growth")
+	only := flag.String("only", "", "measure these parts alone: "+strings.Join(names(), ","))
 	flag.Parse()
 	if *dir == "" {
 		fmt.Fprintln(os.Stderr, "give -traces DIR, or set HEADROOM_TRACES: a folder with 20110303, fastStorage-2013-8, ...")
 		os.Exit(2)
 	}
+	todo, err := selected(*only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	var out figures
-	for _, part := range []struct {
-		name string
-		run  func(dir string, out *figures) error
-	}{
-		{"round", measureRound}, {"fidelity", fidelity}, {"day", day}, {"planetlab", planetlab},
-		{"bitbrains", bitbrains}, {"hbal", hbal}, {"growth", growth},
-	} {
-		if *only != "" && *only != part.name {
-			continue
-		}
+	for _, part := range todo {
 		if err := part.run(*dir, &out); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", part.name, err)
 			os.Exit(1)
@@ -64,6 +64,41 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println(string(line))
+}
+
+// part is one part of the benchmark; each can be measured alone.
+type part struct {
+	name string
+	run  func(dir string, out *figures) error
+}
+
+func parts() []part {
+	return []part{{"round", measureRound}, {"fidelity", fidelity}, {"day", day}, {"planetlab", planetlab},
+		{"bitbrains", bitbrains}, {"hbal", hbal}, {"growth", growth}}
+}
+
+func names() []string {
+	var out []string
+	for _, p := range parts() {
+		out = append(out, p.name)
+	}
+	return out
+}
+
+// selected are the parts of a list of names, all for an empty one.
+func selected(only string) ([]part, error) {
+	if only == "" {
+		return parts(), nil
+	}
+	var out []part
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.Index(names(), name)
+		if i < 0 {
+			return nil, fmt.Errorf("part %q is not known: use some of %s", name, strings.Join(names(), ","))
+		}
+		out = append(out, parts()[i])
+	}
+	return out, nil
 }
 
 func some(v float64) *float64 { return &v }

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
 	"headroom/cmd/headroom/traces"
 	"headroom/planner"
-	"headroom/planner/simulate"
 	"headroom/predict"
 )
 
@@ -47,23 +45,44 @@ func forecasts(dir string) ([]planner.VM, error) {
 	return vms, nil
 }
 
-// snapshot places VMs drawn from the trace on n hosts of 2 cores at random, so
-// that demand is 60 % of capacity on average and some hosts are too full.
-func snapshot(pool []planner.VM, n int, rng *rand.Rand) []planner.Host {
+// hostCores and hostMemory (MiB) are those of every host of a snapshot.
+const (
+	hostCores  = 2
+	hostMemory = 32768
+)
+
+// crowding is how a snapshot spreads its VMs.
+type crowding struct {
+	name string
+	// demand is the mean demand of the next step as a share of all capacity;
+	// every fifth host draws hotter times as many VMs as the others.
+	demand, hotter float64
+}
+
+// The crowdings of the comparison with hbal, chosen before it was run. Even is
+// pressure everywhere, in which some hosts are too full by chance. Hot has a fifth
+// of the hosts at 96 % on average and the others at 32 %.
+var (
+	even = crowding{"even", 0.6, 1}
+	hot  = crowding{"hot", 0.45, 3}
+)
+
+// snapshot places VMs drawn from the trace at random on n hosts, where memory fits.
+func snapshot(pool []planner.VM, n int, how crowding, rng *rand.Rand) []planner.Host {
 	hosts := make([]planner.Host, n)
 	for i := range hosts {
 		id := fmt.Sprintf("node-%04d", i)
 		hosts[i] = planner.Host{ID: planner.HostID(id), Name: id, Complete: true, View: planner.View{Stable: true}, Horizon: time.Hour,
-			Capacity: planner.Capacity{CPU: 2, Memory: 32768}}
+			Capacity: planner.Capacity{CPU: hostCores, Memory: hostMemory}}
 	}
 	demand, free := 0.0, make([]float64, n)
 	for i := range free {
-		free[i] = 32768
+		free[i] = hostMemory
 	}
-	for k := 0; demand < 0.6*2*float64(n); k++ {
+	for k := 0; demand < how.demand*hostCores*float64(n); k++ {
 		vm := pool[rng.IntN(len(pool))]
 		vm.ID, vm.Name = planner.VMID(fmt.Sprintf("vm-%05d", k)), fmt.Sprintf("vm-%05d", k)
-		i := rng.IntN(n)
+		i := how.host(n, rng)
 		if free[i] < float64(vm.Memory) {
 			continue
 		}
@@ -72,6 +91,16 @@ func snapshot(pool []planner.VM, n int, rng *rand.Rand) []planner.Host {
 		demand += vm.CPU.Steps[0][0]
 	}
 	return hosts
+}
+
+// host draws one of n hosts.
+func (c crowding) host(n int, rng *rand.Rand) int {
+	for {
+		i := rng.IntN(n)
+		if c.hotter <= 1 || i%5 == 0 || rng.Float64() < 1/c.hotter {
+			return i
+		}
+	}
 }
 
 // peersOf are the digests of all hosts.
@@ -92,110 +121,4 @@ func digest(h *planner.Host, p planner.Policy) planner.Peer {
 		d.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
 	}
 	return d
-}
-
-// held is a state in which pressure has lasted.
-var held = planner.State{Pressed: ^uint64(0), Rounds: 64}
-
-// plan lets every host decide and move, one after the other, until none wants
-// to move any more, and returns the number of moves.
-func plan(hosts []planner.Host, p planner.Policy, rng *rand.Rand) int {
-	peers := peersOf(hosts, p)
-	index := map[planner.HostID]int{}
-	for i := range hosts {
-		index[hosts[i].ID] = i
-	}
-	moves := 0
-	for i := range hosts {
-		st := held
-		for range 4 * (1 + len(hosts[i].VMs)) {
-			d, next := planner.Decide(epoch, hosts[i], peers, st, p, rng)
-			if d.Action != planner.ActionMove {
-				break
-			}
-			next.Pressed, next.Rounds = held.Pressed, held.Rounds
-			var offers []planner.Offer
-			for _, id := range d.Candidates {
-				offers = append(offers, planner.MakeOffer(epoch, hosts[index[id]], *d.Need, p))
-			}
-			at := slices.IndexFunc(hosts[i].VMs, func(v planner.VM) bool { return v.ID == d.VM })
-			vm := hosts[i].VMs[at]
-			to, _, refused := planner.Choose(vm, hosts[i], offers, p)
-			if to == "" {
-				st = next.NoteRefused(epoch, d.VM, refused, p)
-				continue
-			}
-			st = next
-			j := index[to]
-			hosts[i].VMs = slices.Delete(hosts[i].VMs, at, at+1)
-			vm.History.LastMoved, vm.History.LastFrom = epoch, hosts[i].ID
-			hosts[j].VMs = append(hosts[j].VMs, vm)
-			peers[i], peers[j] = digest(&hosts[i], p), digest(&hosts[j], p)
-			moves++
-		}
-	}
-	return moves
-}
-
-// residual is the demand expected to wait within an hour on all hosts, core-s.
-func residual(hosts []planner.Host, p planner.Policy) float64 {
-	sum := 0.0
-	for i := range hosts {
-		d, _ := planner.Decide(epoch, hosts[i], nil, planner.State{}, p, rand.New(rand.NewPCG(1, 1)))
-		sum += float64(d.Inputs.Unserved)
-	}
-	return sum
-}
-
-// measureRound is one round of a host with 200 VMs and 1,000 peers.
-func measureRound(dir string, out *figures) error {
-	pool, err := forecasts(dir)
-	if err != nil {
-		return err
-	}
-	rng := rand.New(rand.NewPCG(1, 2))
-	p := simulate.SimulatedPolicy(62.5)
-	h := planner.Host{ID: "self", Complete: true, View: planner.View{Stable: true}, Capacity: planner.Capacity{CPU: 12, Memory: 1 << 20}}
-	for i := range 200 {
-		vm := pool[rng.IntN(len(pool))]
-		vm.ID = planner.VMID(strconv.Itoa(i))
-		h.VMs = append(h.VMs, vm)
-	}
-	peers := peersOf(snapshot(pool, 1000, rng), p)
-	const rounds = 200
-	var moved int
-	began := time.Now()
-	for range rounds {
-		if d, _ := planner.Decide(epoch, h, peers, held, p, rng); d.Action == planner.ActionMove {
-			moved++
-		}
-	}
-	out.RoundMS = some(time.Since(began).Seconds() * 1000 / rounds)
-	fmt.Printf("one round, 200 VMs, 1000 peers: %.2f ms (%d of %d rounds end in a move)\n\n", *out.RoundMS, moved, rounds)
-	return nil
-}
-
-// growth shows how the cost of a round of all hosts grows with their number.
-func growth(dir string, _ *figures) error {
-	pool, err := forecasts(dir)
-	if err != nil {
-		return err
-	}
-	fmt.Println("\nevery host plans once: hosts, s, ms a host")
-	for _, n := range []int{100, 1000, 10000} {
-		rng := rand.New(rand.NewPCG(3, uint64(n)))
-		p := simulate.SimulatedPolicy(62.5)
-		hosts := snapshot(pool, n, rng)
-		began := time.Now()
-		// An agent knows at most 1,000 peers here: beyond that a digest is
-		// one of a sample, as gossip's budget makes it.
-		peers := peersOf(hosts, p)
-		peers = peers[:min(1000, len(peers))]
-		for i := range hosts {
-			planner.Decide(epoch, hosts[i], peers, held, p, rng)
-		}
-		took := time.Since(began).Seconds()
-		fmt.Printf("  %6d %8.3f %8.4f\n", n, took, 1000*took/float64(n))
-	}
-	return nil
 }
