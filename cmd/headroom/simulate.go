@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ import (
 type simulateCmd struct {
 	*env
 	trace, policy, hosts string
+	chart                string
 	seed                 uint64
 	csv, published       bool
 	faults               simulate.Faults
@@ -51,6 +53,7 @@ func (c *simulateCmd) command() *cobra.Command {
 	f.StringVar(&c.policy, "policy", "headroom", "policies, separated by commas")
 	f.StringVar(&c.hosts, "hosts", "", "JSON file of hosts (default: sized for the trace)")
 	f.Uint64Var(&c.seed, "seed", 1, "seed of all randomness")
+	f.StringVar(&c.chart, "chart", "", "write how contention and moves grew to this .svg or .png file")
 	f.BoolVar(&c.csv, "csv", false, "print CSV")
 	f.BoolVar(&c.published, "published", false, "PlanetLab as CloudSim publishes it: 800 hosts of 4 GiB, memory not enforced, idle VMs deleted")
 	f.Float64Var(&c.faults.LostGossip, "lose-gossip", 0, "share of digests that are lost")
@@ -66,6 +69,9 @@ func (c *simulateCmd) run() error {
 	if c.trace == "" {
 		return fmt.Errorf("%w: simulate: give --trace DIR", errUsage)
 	}
+	if ext := strings.ToLower(filepath.Ext(c.chart)); c.chart != "" && ext != ".svg" && ext != ".png" {
+		return fmt.Errorf("%w: simulate: --chart %s: give a file that ends in .svg or .png", errUsage, c.chart)
+	}
 	s, err := c.setup()
 	if err != nil {
 		return err
@@ -75,8 +81,13 @@ func (c *simulateCmd) run() error {
 		policies = simulate.Policies()
 	}
 	var results []simulate.Result
+	var drawn runs
 	for _, p := range policies {
-		r, err := simulate.Run(s, simulate.Options{Policy: p, Seed: c.seed, Faults: c.faults, Each: each, Progress: c.progress(p)})
+		o := simulate.Options{Policy: p, Seed: c.seed, Faults: c.faults, Each: each, Progress: c.progress(p)}
+		if c.chart != "" {
+			o.Sample = drawn.add(p)
+		}
+		r, err := simulate.Run(s, o)
 		if errors.Is(err, simulate.ErrPolicy) {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
@@ -85,6 +96,14 @@ func (c *simulateCmd) run() error {
 		}
 		results = append(results, r)
 	}
+	if err := c.report(results); err != nil || c.chart == "" {
+		return err
+	}
+	return drawn.write(c.chart, c.trace)
+}
+
+// report prints the results in the form asked for; one alone is one JSON object.
+func (c *simulateCmd) report(results []simulate.Result) error {
 	switch {
 	case c.json && len(results) == 1:
 		return writeJSON(c.out, results[0])

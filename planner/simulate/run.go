@@ -18,6 +18,16 @@ type Options struct {
 	Each func(n int, do func(i int))
 	// Progress is told of every step.
 	Progress func(done, of int)
+	// Sample is told of every step that counts, in order, once it is over.
+	Sample func(Sample)
+}
+
+// Sample is what a run has come to at the end of one step.
+type Sample struct {
+	Step       int     // index, from 0; steps of the warm-up are left out
+	At         float64 // s since the beginning of the trace
+	Contention float64 // core-seconds that hosts could not serve until now
+	Migrations int     // begun until now
 }
 
 // ErrPolicy is returned for a policy that is not known.
@@ -96,7 +106,7 @@ func Run(s Setup, o Options) (Result, error) {
 			return Result{}, fmt.Errorf("simulate: %w", err)
 		}
 	}
-	st.play(p, o.Progress)
+	st.play(p, o)
 	return st.result(o), nil
 }
 
@@ -112,7 +122,7 @@ const substeps = 5
 
 // play runs all steps. The first is at one step after the start, the last ends
 // with the trace.
-func (st *stage) play(p policy, progress func(done, of int)) {
+func (st *stage) play(p policy, o Options) {
 	end := st.setup.Step * float64(st.setup.Steps)
 	first := 0.0
 	n := max(substeps, p.rounds())
@@ -127,28 +137,47 @@ func (st *stage) play(p policy, progress func(done, of int)) {
 			st.update(t, false)
 			st.reset()
 		}
-		for r := range n {
-			at := t + float64(r)*st.setup.Step/float64(n)
-			if at >= end {
-				break
-			}
-			st.land(at, p)
-			st.update(at, r == 0 && st.sampled(at))
-			if r > 0 && p.rounds() == 1 {
-				continue // nobody looks at sums
-			}
-			st.settleAll()
-			for _, m := range p.round(st, r == 0) {
-				if !st.warming {
-					st.begin(m, p)
-				}
-			}
+		st.step(p, t, n, end)
+		if o.Sample != nil && !st.warming {
+			o.Sample(Sample{Step: st.tick - st.setup.Warmup, At: math.Min(end, t+st.setup.Step), Contention: st.contention(math.Min(end, t+st.setup.Step)), Migrations: st.log.migrations})
 		}
-		if progress != nil {
-			progress(st.tick, st.setup.Steps-1)
+		if o.Progress != nil {
+			o.Progress(st.tick, st.setup.Steps-1)
 		}
 	}
 	st.land(math.Nextafter(end, 0), p)
+}
+
+// step plays the step from t to the next, or to the end, in n parts.
+func (st *stage) step(p policy, t float64, n int, end float64) {
+	for r := range n {
+		at := t + float64(r)*st.setup.Step/float64(n)
+		if at >= end {
+			return
+		}
+		st.land(at, p)
+		st.update(at, r == 0 && st.sampled(at))
+		if r > 0 && p.rounds() == 1 {
+			continue // nobody looks at sums
+		}
+		st.settleAll()
+		for _, m := range p.round(st, r == 0) {
+			if !st.warming {
+				st.begin(m, p)
+			}
+		}
+	}
+}
+
+// contention is what hosts could not serve until t, in core-seconds, if demand
+// stays until then as it was at the last update.
+func (st *stage) contention(t float64) float64 {
+	sum := 0.0
+	for i := range st.hosts {
+		l := &st.hosts[i].sla
+		sum += l.unserved + l.last.unserved*(t-l.at)
+	}
+	return sum / st.setup.CoreMIPS
 }
 
 // begin starts a move, and tells the policy when it could not.

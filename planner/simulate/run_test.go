@@ -92,3 +92,29 @@ func TestRefused(t *testing.T) {
 		t.Error("a VM with too few values was accepted")
 	}
 }
+
+// TestSamples: what a run is told of after each step grows to its result.
+func TestSamples(t *testing.T) {
+	s := lopsided()
+	s.Warmup = 30
+	var samples []Sample
+	r, err := Run(s, Options{Policy: "reactive", Sample: func(x Sample) { samples = append(samples, x) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(samples) != s.Steps-s.Warmup {
+		t.Fatalf("%d samples of %d steps after %d of warm-up", len(samples), s.Steps, s.Warmup)
+	}
+	for k, x := range samples {
+		if x.Step != k || x.At != 300*float64(k+s.Warmup+1) {
+			t.Errorf("sample %d is of step %d at %v s", k, x.Step, x.At)
+		}
+		if k > 0 && (x.Contention < samples[k-1].Contention-1e-9 || x.Migrations < samples[k-1].Migrations) {
+			t.Errorf("step %d: %v after %v", k, x, samples[k-1])
+		}
+	}
+	last := samples[len(samples)-1]
+	if last.Migrations != r.Migrations || r.Migrations == 0 || last.Contention < r.Contention-1e-6 || last.Contention > r.Contention+300 {
+		t.Errorf("the last sample is %+v, the result %.1f core-s and %d moves", last, r.Contention, r.Migrations)
+	}
+}
