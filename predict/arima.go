@@ -8,6 +8,7 @@ const (
 	stateMost  = arimaMost + 3 // max(p, q+1) + d
 	diffuse    = 1e6           // variance of what is not known at all
 	diffuseCut = 1e4           // innovations above it carry no likelihood
+	settled    = 1e-11         // relative change of a variance that has come to rest
 )
 
 // order is the shape of an ARIMA(p,d,q), with or without a constant: the mean
@@ -218,7 +219,7 @@ func (k *filter) update(missing bool) {
 		for j := range i + 1 {
 			was, is := k.p[i][j], row[j]+k.impact[i]*k.impact[j]
 			// The gain alone may pause without having come to rest.
-			if math.Abs(is-was) > 1e-13*(1+math.Abs(was)) {
+			if math.Abs(is-was) > settled*(1+math.Abs(was)) {
 				k.steady = false
 			}
 			k.p[i][j], k.p[j][i] = is, is
@@ -253,40 +254,46 @@ func (m *arima) trend(t int) float64 {
 // It sets sigma2, loglik, aicc and the constant as profile does, at a tenth of
 // its cost.
 func (m *arima) conditional(w []float64) {
-	var z, e, one, u [arimaMost]float64 // newest first: values, innovations, and those of a constant 1
+	// Values and innovations, and those of a constant 1, newest first: in single
+	// variables, which stay in registers. Coefficients beyond the order are zero.
+	var z0, z1, z2, e0, e1, e2 float64
+	var r0, r1, r2, u0, u1, u2 float64
 	var sums normal
 	n := 0
+	p0, p1, p2, q0, q1, q2 := m.phi[0], m.phi[1], m.phi[2], m.theta[0], m.theta[1], m.theta[2]
 	for t, v := range w {
-		var expected, expectedOne float64
-		for i := range m.p {
-			expected += m.phi[i] * z[i]
-		}
-		for i := range m.q {
-			expected += m.theta[i] * e[i]
-		}
-		if m.order.constant {
-			for i := range m.p {
-				expectedOne += m.phi[i] * one[i]
-			}
-			for i := range m.q {
-				expectedOne += m.theta[i] * u[i]
-			}
-		}
 		v -= m.constant
-		innovation, unit, r := v-expected, 1-expectedOne, 1.0
-		switch {
-		case v != v:
-			v, r, innovation, unit = expected, expectedOne, 0, 0
-		case t < m.p:
-			innovation, unit = 0, 0
-		default:
-			sums.add(innovation, unit, 1)
+		// The latest innovation comes last: the others need not wait for it.
+		expected := p2*z2 + q2*e2 + p1*z1 + q1*e1 + p0*z0 + q0*e0
+		missing := v != v
+		if missing {
+			v = expected
+		}
+		innovation := v - expected
+		if t < m.p {
+			innovation = 0
+		}
+		z0, z1, z2 = v, z0, z1
+		e0, e1, e2 = innovation, e0, e1
+		unit := 0.0
+		if m.order.constant {
+			expected := p2*r2 + q2*u2 + p1*r1 + q1*u1 + p0*r0 + q0*u0
+			r := 1.0
+			if missing {
+				r = expected
+			}
+			if unit = r - expected; t < m.p {
+				unit = 0
+			}
+			r0, r1, r2 = r, r0, r1
+			u0, u1, u2 = unit, u0, u1
+		}
+		if t >= m.p && !missing {
+			sums.ee += innovation * innovation
+			sums.eu += innovation * unit
+			sums.uu += unit * unit
 			n++
 		}
-		z[2], z[1], z[0] = z[1], z[0], v
-		e[2], e[1], e[0] = e[1], e[0], innovation
-		one[2], one[1], one[0] = one[1], one[0], r
-		u[2], u[1], u[0] = u[1], u[0], unit
 	}
 	m.loglik, m.aicc = -limit, limit
 	squares, more := sums.solve(m.order.constant)
@@ -306,9 +313,10 @@ type normal struct{ ee, eu, uu float64 }
 // add takes an innovation of the values, the same of the regressor, and the
 // variance that both have.
 func (s *normal) add(e, u, f float64) {
-	s.ee += e * e / f
-	s.eu += e * u / f
-	s.uu += u * u / f
+	w := 1 / f
+	s.ee += e * e * w
+	s.eu += e * u * w
+	s.uu += u * u * w
 }
 
 // solve returns the sum of squares at the best constant, and that constant.

@@ -24,7 +24,7 @@ type search struct {
 
 const (
 	searchStep  = 0.4
-	searchDone  = 1e-3 // a step so small moves the likelihood by less than 1e-3
+	searchDone  = 2e-3 // a step so small moves the log-likelihood by some hundredths
 	searchBound = 3.5  // tanh(3.5) = 0.998: further lies what sound refuses
 	searchEvals = 400  // most evaluations of one model
 )
@@ -121,7 +121,7 @@ func (s *search) small() bool {
 // enough is the step that is small enough.
 func (s *search) enough() float64 {
 	if s.rough {
-		return 30 * searchDone
+		return 16 * searchDone
 	}
 	return searchDone
 }
