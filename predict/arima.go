@@ -8,7 +8,7 @@ const (
 	stateMost  = arimaMost + 3 // max(p, q+1) + d
 	diffuse    = 1e6           // variance of what is not known at all
 	diffuseCut = 1e4           // innovations above it carry no likelihood
-	settled    = 1e-11         // relative change of a variance that has come to rest
+	settled    = 1e-10         // relative change of a variance that has come to rest
 )
 
 // order is the shape of an ARIMA(p,d,q), with or without a constant: the mean
@@ -186,45 +186,40 @@ func (k *filter) move(a *[stateMost]float64, y float64) float64 {
 // update moves the variance on: first what the value taught, then one step. The
 // transition T has at most three entries a row, and the variance is symmetric.
 func (k *filter) update(missing bool) {
-	var v, tv [stateMost][stateMost]float64
-	for i := range k.n {
-		share := k.share[i]
-		if missing {
-			share = 0
-		}
-		for j := range k.n {
-			v[i][j] = k.p[i][j] - share*k.gain[j]
-		}
+	var tv [stateMost][stateMost]float64
+	share := k.share
+	if missing {
+		share = [stateMost]float64{}
 	}
-	for j := range k.n { // T V, column by column
-		first := v[0][j]
-		for i := range k.r {
-			tv[i][j] = k.phi[i] * first
-			if i+1 < k.r {
-				tv[i][j] += v[i+1][j]
+	r := k.r
+	for j := range k.n { // T V, column by column, of V = P - share gain'
+		g := k.gain[j]
+		first := k.p[0][j] - share[0]*g
+		for i := range r - 1 {
+			tv[i][j] = k.phi[i]*first + k.p[i+1][j] - share[i+1]*g
+		}
+		tv[r-1][j] = k.phi[r-1] * first
+		if k.d > 0 {
+			last := k.p[r][j] - share[r]*g
+			tv[r][j] = first + k.delta[0]*last
+			if k.d > 1 {
+				tv[r][j] += k.delta[1] * (k.p[r+1][j] - share[r+1]*g)
+				tv[r+1][j] = last
 			}
 		}
-		if k.d > 0 {
-			tv[k.r][j] = first + k.delta[0]*v[k.r][j]
-		}
-		if k.d > 1 {
-			tv[k.r][j] += k.delta[1] * v[k.r+1][j]
-			tv[k.r+1][j] = v[k.r][j]
-		}
 	}
-	k.steady = !missing
-	for i := range k.n { // (T V) T', row by row
+	change := 0.0
+	for i := range k.n { // (T V) T', row by row, below the diagonal
 		row := &tv[i]
 		k.advance(row)
 		for j := range i + 1 {
 			was, is := k.p[i][j], row[j]+k.impact[i]*k.impact[j]
 			// The gain alone may pause without having come to rest.
-			if math.Abs(is-was) > settled*(1+math.Abs(was)) {
-				k.steady = false
-			}
+			change = max(change, math.Abs(is-was)-settled*math.Abs(was))
 			k.p[i][j], k.p[j][i] = is, is
 		}
 	}
+	k.steady = !missing && change <= settled
 	k.weigh()
 }
 
