@@ -75,6 +75,7 @@ func (r *planning) begin() {
 		r.src = newSource(h, p)
 		in.Horizon = h.horizon(r.src.grid)
 		in.Unserved = CoreSeconds(r.src.total)
+		in.Starved = CoreSeconds(total(r.src.starved))
 		r.d.ContentionAt = r.src.contends
 	}
 	f := ForecastSummary{Method: "sum", Observed: fewest(h.VMs), Ready: len(missing) == 0}
@@ -82,6 +83,9 @@ func (r *planning) begin() {
 		f.Why = missing[0]
 	} else {
 		in.Pressure = r.src.peak / float64(r.src.usable)
+		if which, share := r.src.shares.tightest(); share > in.Pressure {
+			in.Pressure, in.Shortest = share, which.String()
+		}
 		f.Peak = r.src.load.peakQuantiles()
 	}
 	in.Forecast = f
@@ -161,13 +165,13 @@ func (r *planning) calm() bool {
 	r.d.Counterfactual = fmt.Sprintf("if nothing moves, %.2f core-seconds of demand are expected to wait within %s", in.Unserved, round(in.Horizon))
 	switch {
 	case in.Pressure <= p.High:
-		return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, not above HIGH %.0f %%", 100*in.Pressure, 100*p.High)
+		return r.conclude(ActionStay, "forecast p90 is %.0f %% of %s, not above HIGH %.0f %%", 100*in.Pressure, in.capacity(), 100*p.High)
 	case !r.pressed():
-		return r.conclude(ActionStay, "forecast p90 is %.0f %% of capacity, above HIGH %.0f %%, but only %.2f core-seconds are expected to wait, less than %.3g",
-			100*in.Pressure, 100*p.High, in.Unserved, p.MinGain)
+		return r.conclude(ActionStay, "forecast p90 is %.0f %% of %s, above HIGH %.0f %%, but only %.2f core-seconds are expected to wait, less than %.3g",
+			100*in.Pressure, in.capacity(), 100*p.High, in.Unserved, p.MinGain)
 	case in.Held < p.Hold:
-		return r.conclude(ActionStay, "contention is expected (p90 %.0f %% of capacity) in %d of the last %d rounds; %d are needed",
-			100*in.Pressure, in.Held, p.Window, p.Hold)
+		return r.conclude(ActionStay, "contention is expected (p90 %.0f %% of %s) in %d of the last %d rounds; %d are needed",
+			100*in.Pressure, in.capacity(), in.Held, p.Window, p.Hold)
 	}
 	return false
 }
@@ -237,7 +241,7 @@ func (r *planning) propose(o *candidate) bool {
 		r.d.Delay = time.Duration(r.rng.Int64N(int64(r.p.MaxJitter)))
 	}
 	e := &o.Evaluation
-	r.d.PredictedWaitDrop = e.Gain
+	r.d.PredictedWaitDrop = e.Gain - e.Shared
 	r.d.Counterfactual, r.d.CounterfactualUnserved = unmoved(&r.d, e)
 	r.permit(o)
 	return true
@@ -251,6 +255,9 @@ func (r *planning) permit(o *candidate) {
 	}
 	e := &o.Evaluation
 	why := fmt.Sprintf("%s leaving avoids %.2f of %.2f core-seconds expected to wait, at a cost of %.2f", o.vm.label(), e.Gain, e.Source.Without, e.Cost.Total)
+	if in := &r.d.Inputs; in.Shortest != "" {
+		why += fmt.Sprintf("; the host is short of %s", in.Shortest)
+	}
 	mode := r.mode(o.vm)
 	r.d.Mode = mode
 	switch order, _ := r.st.order(o.VM); {

@@ -98,7 +98,11 @@ func (g *Deciding) calm(d *Decision, p *Policy) {
 		g.By, g.Would = DecidedByEmpty, "there is no VM that could leave"
 	case !(in.Pressure > p.High):
 		g.By = DecidedByPressure
-		g.figure(in.Pressure, p.High, "share of usable cores")
+		unit := "share of usable cores"
+		if in.Shortest != "" {
+			unit = "share of " + in.capacity()
+		}
+		g.figure(in.Pressure, p.High, unit)
 		g.Would = "would have looked for a move if the forecast p90 had been " + g.times()
 	case !(in.Unserved >= p.MinGain && in.Unserved > 0):
 		g.By = DecidedByUnserved

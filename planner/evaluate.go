@@ -55,7 +55,10 @@ type Evaluation struct {
 	// of its usable cores; MemoryAfter is what stays free there.
 	DestP90     float64 `json:"dest_p90_after"`
 	MemoryAfter MiB     `json:"memory_after_mib"`
-	// ContentionAt is when the source's demand is predicted to exceed its
+	// Shared is the part of Gain that is not of cores, but of memory, disk or
+	// network.
+	Shared CoreSeconds `json:"gain_shared_core_s,omitempty"`
+	// ContentionAt is when the source's demand for cores is predicted to exceed its
 	// capacity if nothing moves, from now; -1 when it is not.
 	ContentionAt time.Duration `json:"contention_at_ns"`
 	Horizon      time.Duration `json:"horizon_ns"`
@@ -183,8 +186,11 @@ type source struct {
 	grid     grid
 	load     *load
 	scratch  *load
+	shares   shares
+	spare    shares // scratch, as scratch is
 	usable   Cores
-	without  []float64 // expected unserved core-seconds per step
+	without  []float64 // expected unserved core-seconds per step, of all resources
+	starved  []float64 // those of them that are not of cores
 	total    float64
 	contends time.Duration
 	peak     float64 // p90 of the peak, cores
@@ -194,7 +200,13 @@ type source struct {
 func newSource(h *Host, p *Policy) *source {
 	g := h.grid()
 	s := &source{h: h, p: p, grid: g, load: h.planned(g), scratch: newLoad(g, h.correlation()), usable: h.usable().CPU}
-	s.without = s.load.unserved(s.usable, nil)
+	s.shares = h.plannedShares(g)
+	s.spare = newShares(g, s.usable, h.correlation(), s.shares.limit)
+	s.without, s.starved = s.load.unserved(s.usable, nil), make([]float64, g.n)
+	s.shares.unserved(s.starved)
+	for i, v := range s.starved {
+		s.without[i] += v
+	}
 	s.total = total(s.without)
 	s.contends = s.load.contention(s.usable, p.ContentionProbability)
 	s.fill = s.load.level() / float64(s.usable)
@@ -257,8 +269,19 @@ func (s *source) leaving(vm *VM, to HostID) Evaluation {
 		s.scratch.set(s.load)
 		s.scratch.remove(&d)
 		after := s.scratch.unserved(s.usable, make([]float64, 0, s.grid.n))
+		lead := s.lead(plan.time)
+		if s.shares.any() {
+			s.spare.set(&s.shares)
+			s.spare.remove(vm.shared())
+			starved := make([]float64, s.grid.n)
+			s.spare.unserved(starved)
+			e.Shared = CoreSeconds(total(s.starved) - s.blend(s.starved, starved, lead))
+			for i, v := range starved {
+				after[i] += v
+			}
+		}
 		e.Residual = CoreSeconds(total(after))
-		e.Source.With = CoreSeconds(s.blend(s.without, after, s.lead(plan.time)))
+		e.Source.With = CoreSeconds(s.blend(s.without, after, lead))
 	}
 	e.Gain = e.Source.Without - e.Source.With
 	s.copyTerms(&e.Cost, &plan, &d)
@@ -349,8 +372,19 @@ func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
 	base.add(&need.CPU)
 	with := base.unserved(dst.Usable.CPU, nil)
 	dstSource := source{p: s.p, grid: base.grid}
+	lead := s.lead(e.Cost.CopyTime)
 	e.Destination.Without = CoreSeconds(total(without))
-	e.Destination.With = CoreSeconds(dstSource.blend(without, with, s.lead(e.Cost.CopyTime)))
+	e.Destination.With = CoreSeconds(dstSource.blend(without, with, lead))
+	if more := dst.shares(base.grid); more.any() {
+		without, with := make([]float64, base.grid.n), make([]float64, base.grid.n)
+		more.unserved(without)
+		more.add(need.shared())
+		more.unserved(with)
+		before, after := CoreSeconds(total(without)), CoreSeconds(dstSource.blend(without, with, lead))
+		e.Destination.Without += before
+		e.Destination.With += after
+		e.Shared -= after - before
+	}
 	passed := e.Destination.With - e.Destination.Without
 	if passed > maxPassedOn*e.Gain && !need.Drain {
 		e.Refusals = append(e.Refusals, refuse(RefuseGain, "the destination would fall short by %.2f core-seconds more, above half of the %.2f that the source is spared", passed, e.Gain))

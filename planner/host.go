@@ -43,6 +43,22 @@ func (h *Host) missing() []string {
 			out = append(out, fmt.Sprintf("VM %s: %s", vm.label(), why))
 		} else if h.overcommits() && (!vm.Mem.Ready || !vm.Mem.Peak.Known()) {
 			out = append(out, fmt.Sprintf("VM %s: memory demand is not forecast, and this host overcommits memory", vm.label()))
+		} else {
+			out = append(out, h.unforecast(vm)...)
+		}
+	}
+	return out
+}
+
+// unforecast lists which of the resources that this host has limits for the VM's
+// demand is not known of.
+func (h *Host) unforecast(vm *VM) (out []string) {
+	for r, limit := range h.limits() {
+		if limit == 0 {
+			continue
+		}
+		if why := vm.unforecast(resource(r)); why != "" {
+			out = append(out, fmt.Sprintf("VM %s: %s demand %s", vm.label(), resource(r), why))
 		}
 	}
 	return out

@@ -25,6 +25,12 @@ type Offer struct {
 	// CPU is the joint demand at the destination now, without the asked VM.
 	CPU         Demand  `json:"cpu"`
 	Correlation float64 `json:"correlation"`
+	// Carries, Disk and Network are the destination's limits of traffic and the joint
+	// traffic there, Mem the demand for memory where it overcommits it.
+	Carries Traffic `json:"carries,omitzero"`
+	Mem     *Demand `json:"mem,omitempty"`
+	Disk    *Demand `json:"disk,omitempty"`
+	Network *Demand `json:"network,omitempty"`
 	// P90After is the forecast p90 of the peak with the VM, as a share of Usable.
 	P90After float64 `json:"p90_after"`
 	Held     int     `json:"held"`
@@ -49,10 +55,8 @@ func NeedOf(vm VM, src Host) Need {
 		Drain: src.Draining,
 	}
 	n.CPU, _ = vm.need()
-	if vm.Mem.Ready && vm.Mem.Peak.Known() {
-		d := demandOf(&vm.Mem)
-		n.Mem = &d
-	}
+	shared := vm.shared()
+	n.Mem, n.Disk, n.Network = shared[sharedMemory], shared[sharedDisk], shared[sharedNetwork]
 	return n
 }
 
@@ -81,7 +85,7 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 		o.Refusals = append(o.Refusals, refuse(RefuseMissingData, "%s: %s", h.label(), missing[0]))
 		return o
 	}
-	if why := need.CPU.check(); why != "" || !(need.Memory > 0) {
+	if why := need.malformed(); why != "" || !(need.Memory > 0) {
 		o.Refusals = append(o.Refusals, refuse(RefuseMissingData, "the probe's demand is malformed: %s", orElse(why, "no memory size")))
 		return o
 	}
@@ -91,10 +95,26 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 	}
 	l := h.cpuLoad(g)
 	o.CPU = l.demand()
+	o.Carries = h.Carries
+	s := h.shares(g)
+	o.Mem, o.Disk, o.Network = s.demand(sharedMemory), s.demand(sharedDisk), s.demand(sharedNetwork)
 	o.MemoryFree = h.memoryFree(p.SlotProbability)
 	o.P90After = shareAfter(&o, &need.CPU)
 	o.Refusals = append(o.Refusals, fits(&o, &need, p)...)
 	return o
+}
+
+// malformed says what in a need received from outside cannot be used, or "".
+func (n *Need) malformed() string {
+	for r, d := range n.shared() {
+		if d == nil {
+			continue
+		}
+		if why := d.check(); why != "" {
+			return resource(r).String() + ": " + why
+		}
+	}
+	return n.CPU.check()
 }
 
 // withoutNeed removes what the host already holds for the very VM asked about.
@@ -115,6 +135,14 @@ func (o *Offer) malformed() string {
 		return "it shows no CPU capacity"
 	case math.IsNaN(o.Correlation):
 		return "correlation is not a number"
+	}
+	for r, d := range o.shared() {
+		if d == nil {
+			continue
+		}
+		if why := d.check(); why != "" {
+			return resource(r).String() + ": " + why
+		}
 	}
 	return o.CPU.check()
 }
@@ -164,7 +192,7 @@ func offerLoad(o *Offer, vm *Demand) *load {
 	return l
 }
 
-// fits checks both dimensions of an offer.
+// fits checks every dimension of an offer.
 func fits(o *Offer, need *Need, p Policy) []Refusal {
 	var out []Refusal
 	limit, word := fillLimit(need, &p)
@@ -176,7 +204,7 @@ func fits(o *Offer, need *Need, p Policy) []Refusal {
 	if !(need.Memory <= o.MemoryFree) {
 		out = append(out, refuse(RefuseMemory, "needs %.0f MiB, %.0f MiB are free", need.Memory, max(0, o.MemoryFree)))
 	}
-	return out
+	return append(out, trafficRefusals(o, need, &p)...)
 }
 
 // fillLimit is how full a destination may be expected to get: up to LOW, or HIGH

@@ -45,6 +45,13 @@ func genHost(t *rapid.T, id HostID, maxVMs int) *Host {
 	}
 	rho := rapid.Float64Range(0, 1).Draw(t, "correlation")
 	h.Correlation = &rho
+	if rapid.Bool().Draw(t, "limits traffic") {
+		h.Carries = Traffic{Disk: 1e8, Network: 1e9}
+		for i := range h.VMs {
+			h.VMs[i].Disk = genShape(t, 5e7).forecast()
+			h.VMs[i].Network = genShape(t, 5e8).forecast()
+		}
+	}
 	return h
 }
 

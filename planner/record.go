@@ -53,14 +53,18 @@ type Inputs struct {
 	Usable   Capacity        `json:"usable"`
 	Forecast ForecastSummary `json:"forecast"` // the host's
 	Horizon  time.Duration   `json:"horizon_ns"`
-	// Pressure is the forecast p90 of the host's peak as a share of usable
-	// cores; Held of Window rounds counted as pressure.
+	// Pressure is the forecast p90 of the host's peak as a share of usable cores,
+	// or of the limit of Shortest, the resource of which it is shorter; Held of
+	// Window rounds counted as pressure.
 	Pressure float64 `json:"pressure"`
+	Shortest string  `json:"shortest,omitempty"`
 	Held     int     `json:"held_rounds"`
 	Window   int     `json:"window_rounds"`
 	// Unserved is the demand expected to wait within the horizon if nothing moves.
 	// MinGain is what it has to reach for a look, and a move's gain for the move.
+	// Starved is the part of it that is for memory, disk or network.
 	Unserved  CoreSeconds `json:"expected_unserved_core_s"`
+	Starved   CoreSeconds `json:"expected_starved_core_s,omitempty"`
 	MinGain   CoreSeconds `json:"min_gain_core_s"`
 	VMs       int         `json:"vms"`
 	Leases    int         `json:"leases"`
@@ -71,6 +75,14 @@ type Inputs struct {
 	Missing   []string    `json:"missing,omitempty"`
 	NowWait   Cores       `json:"now_wait_cores"`
 	NowDemand Cores       `json:"now_demand_cores"`
+}
+
+// capacity words what Pressure is a share of.
+func (in *Inputs) capacity() string {
+	if in.Shortest != "" {
+		return in.Shortest + " capacity"
+	}
+	return "capacity"
 }
 
 // Option is one VM that a decision looked at.
@@ -128,8 +140,8 @@ type Decision struct {
 	CounterfactualUnserved CoreSeconds `json:"counterfactual_unserved_core_s"`
 	// ContentionAt is the predicted start of contention from At; -1: none.
 	ContentionAt time.Duration `json:"contention_at_ns"`
-	// PredictedWaitDrop is the wait that the move is expected to avoid at both
-	// hosts together within the horizon.
+	// PredictedWaitDrop is the wait for cores that the move is expected to avoid at
+	// both hosts together within the horizon.
 	PredictedWaitDrop CoreSeconds `json:"predicted_wait_drop_core_s"`
 }
 
@@ -156,7 +168,7 @@ func (d Decision) Conclude(to HostID, e Evaluation, refused []RefusedDestination
 		return d
 	}
 	d.To, d.Evaluation = to, &e
-	d.PredictedWaitDrop = e.Gain
+	d.PredictedWaitDrop = e.Gain - e.Shared
 	d.Counterfactual, d.CounterfactualUnserved = unmoved(&d, &e)
 	d.Deciding = decided(&d, &p)
 	return d
@@ -205,8 +217,12 @@ func (d Decision) Explain() string {
 	}
 	fmt.Fprintf(&b, ": %s\n", d.Reason)
 	if in := &d.Inputs; in.Forecast.Ready {
-		fmt.Fprintf(&b, "  pressure %.0f %% of %.2f cores, held %d of %d rounds, %.2f core-seconds expected to wait\n",
-			100*in.Pressure, in.Usable.CPU, in.Held, in.Window, in.Unserved)
+		of := fmt.Sprintf("%.2f cores", in.Usable.CPU)
+		if in.Shortest != "" {
+			of = in.capacity()
+		}
+		fmt.Fprintf(&b, "  pressure %.0f %% of %s, held %d of %d rounds, %.2f core-seconds expected to wait\n",
+			100*in.Pressure, of, in.Held, in.Window, in.Unserved)
 	} else {
 		fmt.Fprintf(&b, "  pressure unknown: %s\n", in.Forecast.Why)
 	}

@@ -20,6 +20,7 @@ const (
 	RefuseUnhealthy    Kind = "unhealthy"      // the destination's own health is in doubt
 	RefuseCPU          Kind = "cpu"            // forecast demand after the add exceeds the limit
 	RefuseMemory       Kind = "memory"         // memory does not fit
+	RefuseTraffic      Kind = "traffic"        // disks or networks would not carry it
 	RefuseSlots        Kind = "slots"          // the digest shows no free slot of the size
 	RefuseCPUModel     Kind = "cpu-model"      // the guest's CPU model is not there
 	RefusePool         Kind = "pool"           // a storage pool is not there
@@ -47,7 +48,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		RefuseMissingData, RefuseSameHost, RefuseUnreachable, RefuseStale, RefuseDraining, RefuseUnhealthy,
-		RefuseCPU, RefuseMemory, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefuseNUMA, RefusePinned,
+		RefuseCPU, RefuseMemory, RefuseTraffic, RefuseSlots, RefuseCPUModel, RefusePool, RefuseNetwork, RefuseNUMA, RefusePinned,
 		RefuseAffinity, RefuseAntiAffinity, RefuseCooldown, RefuseReturn, RefuseBackoff, RefuseBusy,
 		RefuseUnmovable, RefuseNoGuard, RefuseConcurrency, RefuseDistance, RefuseNoConverge,
 		RefuseBlackout, RefuseGain, RefuseRejected, RefusePaused,

@@ -19,7 +19,8 @@ type Slot struct {
 	// Probability that all Free slots fit; with Free 0 the probability that a
 	// single one would, which is then below the asked one (or memory is full: 0).
 	Probability float64 `json:"probability"`
-	// Why says what stands against a (further) slot: cpu, memory, missing data...
+	// Why says what stands against a (further) slot: cpu, memory, disk, network,
+	// missing data...
 	Why string `json:"why,omitempty"`
 }
 
@@ -27,7 +28,7 @@ type Slot struct {
 // fit with probability p (0..1): after what the host's VMs may grow to within
 // the horizon of their forecasts, after held leases and after incoming VMs. A
 // new VM is taken to use all of its class. A draining or incomplete host has
-// none. Classes are alternatives: each count stands for itself.
+// none, nor has one whose disks or networks are spoken for. Classes are alternatives: each count stands for itself.
 func Slots(h Host, classes []Class, p float64, now time.Time) []Slot {
 	g := h.grid()
 	horizon := h.horizon(g)
@@ -38,6 +39,13 @@ func Slots(h Host, classes []Class, p float64, now time.Time) []Slot {
 	if why := h.noSlots(); why != "" {
 		for i := range out {
 			out[i].Why = why
+		}
+		return out
+	}
+	shared := h.shares(g)
+	if r, full := shared.full(p); full {
+		for i := range out {
+			out[i].Why = r.String()
 		}
 		return out
 	}

@@ -57,7 +57,7 @@ func DefaultClasses() []Class {
 
 // Demand is the part of a forecast that crosses the network and enters records:
 // a distribution per step and of the peak, without the forecaster's own state.
-// Values are cores for CPU and MiB for memory.
+// Values are cores for CPU, MiB for memory, bytes/s for traffic.
 type Demand struct {
 	Step  time.Duration       `json:"step_ns"`
 	Steps []predict.Quantiles `json:"steps"`
@@ -110,10 +110,13 @@ type VM struct {
 	// Measured is false when a sample is missing; Why then says which and why.
 	Measured bool   `json:"measured"`
 	Why      string `json:"why,omitempty"`
-	// CPU forecasts demand (used + waited) in cores, Mem in MiB. Mem is only
-	// needed on hosts that overcommit memory.
-	CPU predict.Forecast `json:"cpu"`
-	Mem predict.Forecast `json:"mem"`
+	// CPU forecasts demand (used + waited) in cores, Mem in MiB, Disk and Network in
+	// bytes/s. Mem is only needed on hosts that overcommit memory, Disk and Network
+	// where Host.Carries limits them; the zero value of these two is a VM that has none.
+	CPU     predict.Forecast `json:"cpu"`
+	Mem     predict.Forecast `json:"mem"`
+	Disk    predict.Forecast `json:"disk,omitzero"`
+	Network predict.Forecast `json:"network,omitzero"`
 	// NowCPU is used + waited, NowWait the waited part, both now, in cores.
 	NowCPU  Cores `json:"now_cpu_cores"`
 	NowWait Cores `json:"now_wait_cores"`
@@ -145,6 +148,8 @@ type Need struct {
 	Memory       MiB        `json:"memory_mib"`
 	CPU          Demand     `json:"cpu"`
 	Mem          *Demand    `json:"mem,omitempty"`
+	Disk         *Demand    `json:"disk,omitempty"`
+	Network      *Demand    `json:"network,omitempty"`
 	CPUModel     string     `json:"cpu_model,omitempty"`
 	Pools        []string   `json:"pools,omitempty"`
 	Networks     []string   `json:"networks,omitempty"`
@@ -203,6 +208,8 @@ type Host struct {
 	// the zero value means nothing does. OverheadMem is its memory.
 	OverheadCPU predict.Forecast `json:"overhead_cpu"`
 	OverheadMem MiB              `json:"overhead_mem_mib"`
+	// Carries is the traffic that the host's disks and networks carry for its VMs.
+	Carries Traffic `json:"carries,omitzero"`
 	// Horizon is how long promises hold on a host whose VMs give no time base,
 	// an empty one above all; 0 means one minute.
 	Horizon time.Duration `json:"horizon_ns,omitempty"`
@@ -246,7 +253,7 @@ type Peer struct {
 	Draining bool   `json:"draining"`
 	// Free are the slots per class of its last digest; nil means no digest.
 	Free map[string]int `json:"free,omitempty"`
-	// Pressure is its forecast p90 CPU demand as a share of its capacity.
+	// Pressure is its forecast p90 demand as a share of its capacity (HostPressure).
 	Pressure  float64       `json:"pressure"`
 	Incoming  int           `json:"incoming"`
 	DigestAge time.Duration `json:"digest_age_ns"`

@@ -124,7 +124,7 @@ func withoutMove(d *Decision, o *Outcome) Cores {
 }
 
 func judgeStay(d *Decision, o *Outcome, v Verdict, floor CoreSeconds) Verdict {
-	expected := d.Inputs.Unserved
+	expected := d.Inputs.Unserved - d.Inputs.Starved // waits for cores are what is measured
 	waited := CoreSeconds(float64(o.SourceAfter) * d.Inputs.Horizon.Seconds())
 	v.Predicted, v.Measured, v.Error = 0, 0, waited-expected
 	v.WithoutMove = o.SourceAfter
