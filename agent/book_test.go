@@ -14,6 +14,7 @@ import (
 
 // memStore is a Store in memory.
 type memStore struct {
+	blobs   map[string][]byte
 	records []history.Record
 	err     error
 }
@@ -44,11 +45,21 @@ func (s *memStore) Records(kind string, _ time.Time, limit int) ([]history.Recor
 	}
 	return out, nil
 }
-func (s *memStore) PutBlob(string, []byte) error      { return s.err }
-func (s *memStore) Blob(string) ([]byte, bool, error) { return nil, false, nil }
-func (s *memStore) Stats() history.Stats              { return history.Stats{} }
-func (s *memStore) Err() error                        { return s.err }
-func (s *memStore) Run(ctx context.Context)           { <-ctx.Done() }
+func (s *memStore) PutBlob(name string, value []byte) error {
+	if s.blobs == nil {
+		s.blobs = map[string][]byte{}
+	}
+	s.blobs[name] = value
+	return s.err
+}
+
+func (s *memStore) Blob(name string) ([]byte, bool, error) {
+	b, ok := s.blobs[name]
+	return b, ok, nil
+}
+func (s *memStore) Stats() history.Stats    { return history.Stats{} }
+func (s *memStore) Err() error              { return s.err }
+func (s *memStore) Run(ctx context.Context) { <-ctx.Done() }
 
 func decision(n int, action planner.Action) planner.Decision {
 	at := time.Unix(int64(1000+n), 0).UTC()

@@ -146,7 +146,7 @@ func (l *loop) sample() {
 	if l.err != nil {
 		for _, v := range l.vms {
 			v.now, v.demand, v.why = unknownRates(), math.NaN(), "sampling failed: "+l.err.Error()
-			v.cpu.Observe(math.NaN())
+			v.miss()
 		}
 		if l.lastAt > 0 { // this window is told as missing already
 			l.lastAt += l.a.cfg.Sampling.Window.Duration
@@ -236,18 +236,19 @@ func (l *loop) keep(at time.Time, v *vm) {
 
 // model is a forecaster's state on its way from the host that the VM leaves.
 type model struct {
-	vm    string
-	state []byte
+	vm     string
+	signal signal
+	state  []byte
 }
 
 // inherit takes up what the VM's last host had learned. It may come before the
 // VM does, and is kept for it.
 func (l *loop) inherit(m model) {
-	if err := l.a.o.Store.PutBlob(modelBlob(m.vm), m.state); err != nil {
+	if err := l.a.o.Store.PutBlob(modelBlob(m.vm, m.signal), m.state); err != nil {
 		l.a.log.Warn("inherited model not kept", "vm", m.vm, "err", err)
 	}
 	v := l.vms[m.vm]
-	if v == nil {
+	if v == nil || v.models[m.signal] == nil {
 		return
 	}
 	f, err := predict.New(l.a.shape())
@@ -258,20 +259,25 @@ func (l *loop) inherit(m model) {
 		l.a.log.Info("inherited model not used; the VM is learned anew", "vm", v.dom.Name, "err", err)
 		return
 	}
-	v.cpu, v.bootUntil, v.restUntil = f, time.Time{}, time.Now().Add(restAfterMove)
-	l.a.log.Info("model inherited with the VM", "vm", v.dom.Name, "bytes", len(m.state))
+	v.models[m.signal], v.bootUntil, v.restUntil = f, time.Time{}, time.Now().Add(restAfterMove)
+	l.a.log.Info("model inherited with the VM", "vm", v.dom.Name, "signal", m.signal.String(), "bytes", len(m.state))
 }
 
 // saveModels writes every forecaster's state, so that a restart forgets nothing.
 func (l *loop) saveModels() error {
 	var errs []error
 	for id, v := range l.vms {
-		b, err := v.cpu.MarshalBinary()
-		if err == nil {
-			err = l.a.o.Store.PutBlob(modelBlob(id), b)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("model of %s: %w", v.dom.Name, err))
+		for s, m := range v.models {
+			if m == nil {
+				continue
+			}
+			b, err := m.MarshalBinary()
+			if err == nil {
+				err = l.a.o.Store.PutBlob(modelBlob(id, signal(s)), b)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("model of %s (%s): %w", v.dom.Name, signal(s), err))
+			}
 		}
 	}
 	b, err := json.Marshal(l.learned)

@@ -36,8 +36,9 @@ const (
 
 // modelMessage carries a forecaster's state with its VM.
 type modelMessage struct {
-	VM    string `json:"vm"`
-	State []byte `json:"state"`
+	VM     string `json:"vm"`
+	Signal string `json:"signal"`
+	State  []byte `json:"state"`
 }
 
 // handlePeers answers the methods of the peer RPC.
@@ -81,11 +82,15 @@ func (a *Agent) acceptModel(_ context.Context, from mesh.HostID, body []byte) ([
 	if len(m.State) > maxModel {
 		return nil, fmt.Errorf("model of %d bytes, at most %d are taken", len(m.State), maxModel)
 	}
+	s, ok := signalNamed(m.Signal)
+	if !ok {
+		return nil, fmt.Errorf("model of signal %q, which this version does not know", m.Signal)
+	}
 	if !a.needs.promised(planner.VMID(m.VM), planner.HostID(from), time.Now()) {
 		return nil, fmt.Errorf("no lease of %s from this host", m.VM)
 	}
 	select {
-	case a.models <- model{vm: m.VM, state: m.State}:
+	case a.models <- model{vm: m.VM, signal: s, state: m.State}:
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("too many models are waiting")
@@ -143,7 +148,7 @@ func (a *Agent) admit(from negotiate.HostID, m negotiate.Message, leases []negot
 // refusalKind is the negotiation's word for the planner's reason.
 func refusalKind(k planner.Kind) negotiate.RefusalKind {
 	switch k {
-	case planner.RefuseCPU, planner.RefuseMemory, planner.RefuseSlots:
+	case planner.RefuseCPU, planner.RefuseMemory, planner.RefuseTraffic, planner.RefuseSlots:
 		return negotiate.RefusedNoRoom
 	case planner.RefuseConcurrency:
 		return negotiate.RefusedBusy

@@ -193,8 +193,7 @@ func (l *loop) publish(host planner.Host, now time.Time) {
 		}
 	}
 	if f := planner.HostForecast(host); f.Ready && f.Peak.Known() {
-		usable := float64(host.Capacity.CPU - host.Reserve.CPU)
-		d.Pressure = pressureByte(f.Peak[2] / usable)
+		d.Pressure = pressureByte(planner.HostPressure(host))
 	} else {
 		d.Pressure = math.MaxUint8 // nothing is known: look like a full host
 	}
@@ -239,19 +238,27 @@ func (a *Agent) peers() []planner.Peer {
 
 // bequeath sends what was learned of a VM to the host it moves to.
 func (l *loop) bequeath(v *vm, u handover.Update) {
-	state, err := v.cpu.MarshalBinary()
-	if err != nil {
-		l.a.log.Warn("learned model not handed over", "vm", v.dom.Name, "err", err)
-		return
-	}
-	body, err := json.Marshal(modelMessage{VM: v.dom.ID, State: state})
-	if err != nil {
-		l.a.log.Warn("learned model not handed over", "vm", v.dom.Name, "err", err)
-		return
+	var bodies [][]byte
+	for s, m := range v.models {
+		if m == nil {
+			continue
+		}
+		state, err := m.MarshalBinary()
+		var body []byte
+		if err == nil {
+			body, err = json.Marshal(modelMessage{VM: v.dom.ID, Signal: signal(s).String(), State: state})
+		}
+		if err != nil {
+			l.a.log.Warn("learned model not handed over", "vm", v.dom.Name, "signal", signal(s).String(), "err", err)
+			continue
+		}
+		bodies = append(bodies, body)
 	}
 	l.a.wg.Go(func() {
-		if _, err := l.a.call(context.Background(), planner.HostID(u.Peer), methodModel, body); err != nil {
-			l.a.log.Info("learned model not handed over; the new host learns anew", "vm", v.dom.Name, "err", err)
+		for _, body := range bodies {
+			if _, err := l.a.call(context.Background(), planner.HostID(u.Peer), methodModel, body); err != nil {
+				l.a.log.Info("learned model not handed over; the new host learns anew", "vm", v.dom.Name, "err", err)
+			}
 		}
 	})
 }

@@ -29,7 +29,7 @@ func (a *Agent) Status() api.Status {
 	s.Ready = len(s.NotReady) == 0
 	s.Self.Goroutines = runtime.NumGoroutine()
 	if s.Host.Forecast.Levels == nil {
-		s.Host.Forecast = apiForecast(planner.HostForecast(planner.Host{}))
+		s.Host.Forecast = apiForecast(planner.HostForecast(planner.Host{}), signalCPU)
 	}
 	return s
 }

@@ -41,7 +41,14 @@ func (l *loop) show() {
 	v.missing = v.host.Missing
 	for _, m := range l.vms {
 		v.vms = append(v.vms, l.a.apiVM(m))
-		v.byVM[m.dom.ID] = api.VMForecast{VM: m.dom.ID, Name: m.dom.Name, CPU: apiForecast(m.forecast), HotSpots: hotTexts(m.hot)}
+		f := api.VMForecast{VM: m.dom.ID, Name: m.dom.Name, CPU: apiForecast(m.forecasts[signalCPU], signalCPU), HotSpots: hotTexts(m.hot)}
+		for s, to := range map[signal]**api.Forecast{signalMemory: &f.Memory, signalDisk: &f.Disk, signalNetwork: &f.Network} {
+			if m.models[s] != nil {
+				shown := apiForecast(m.forecasts[s], s)
+				*to = &shown
+			}
+		}
+		v.byVM[m.dom.ID] = f
 		v.names[m.dom.Name], v.names[m.dom.ID] = m.dom.ID, m.dom.Name
 	}
 	slices.SortFunc(v.vms, func(a, b api.VM) int { return strings.Compare(a.Name, b.Name) })
@@ -60,6 +67,11 @@ func (l *loop) host() planner.Host {
 		Reserve: planner.Capacity{
 			CPU:    planner.Cores(l.a.cfg.Planner.ReserveCores),
 			Memory: planner.MiB(l.a.cfg.Planner.ReserveMemoryMiB),
+		},
+		MemoryOvercommit: l.a.cfg.Planner.MemoryOvercommit,
+		Carries: planner.Traffic{
+			Disk:    planner.BytesPerSecond(l.a.cfg.Planner.DiskBandwidth),
+			Network: planner.BytesPerSecond(l.a.cfg.Planner.NetworkBandwidth),
 		},
 		Heard: l.a.heard.lastHour(now),
 		View:  planner.View{Stable: true},
@@ -123,7 +135,8 @@ func appendNew(list []string, more ...string) []string {
 func (a *Agent) plannerVM(v *vm) planner.VM {
 	p := planner.VM{
 		ID: planner.VMID(v.dom.ID), Name: v.dom.Name, VCPUs: v.dom.VCPUs, Memory: planner.MiB(v.dom.MaxMemoryMiB),
-		Measured: v.why == "", Why: v.why, CPU: v.forecast,
+		Measured: v.why == "", Why: v.why,
+		CPU: v.forecasts[signalCPU], Mem: v.forecasts[signalMemory], Disk: v.forecasts[signalDisk],
 		Policy: planner.VMPolicy{
 			Mode: planner.Mode(v.dom.Metadata.Mode), Pin: v.dom.Metadata.Pin,
 			Affinity: v.dom.Metadata.Affinity, AntiAffinity: v.dom.Metadata.AntiAffinity,
@@ -140,6 +153,9 @@ func (a *Agent) plannerVM(v *vm) planner.VM {
 		// The planner would not know of its rest. What it is shown may be older
 		// than what the lease book knows, so that asking the book is not enough.
 		p.Busy = "the note of its arrival in its metadata"
+	}
+	if len(v.dom.Taps) > 0 { // else it has no traffic that this host could count
+		p.Network = v.forecasts[signalNetwork]
 	}
 	guard, _ := a.guard(&v.dom)
 	p.Guarded = guard != noGuard
@@ -241,7 +257,7 @@ func (a *Agent) apiHost(v *view, l *loop) api.Host {
 		ID: string(host.ID), Name: host.Name, CPUCores: float64(host.Capacity.CPU), MemoryMiB: float64(host.Capacity.Memory),
 		MemoryFree: l.inv.host.Memory.AvailableMiB, WaitSeconds: l.wait, VMs: len(host.VMs),
 		HighCores: usable * a.policy.High, LowCores: usable * a.policy.Low, Draining: host.Draining,
-		Forecast: apiForecast(f), Held: len(host.Held), Incoming: len(host.Incoming), Outgoing: len(host.Outgoing),
+		Forecast: apiForecast(f, signalCPU), Held: len(host.Held), Incoming: len(host.Incoming), Outgoing: len(host.Outgoing),
 	}
 	if p := l.inv.host.CPUPressure; p != nil {
 		out.PSICPUSome10 = 100 * p.Some10
@@ -274,7 +290,7 @@ func (a *Agent) apiVM(v *vm) api.VM {
 	guard, unguarded := a.guard(&v.dom)
 	out := api.VM{
 		ID: v.dom.ID, Name: v.dom.Name, State: string(v.dom.State), VCPUs: v.dom.VCPUs, MemoryMiB: v.dom.MaxMemoryMiB,
-		Measured: v.why == "", Why: v.why, WaitSeconds: v.wait, Method: v.forecast.Method, Mode: string(a.policy.Mode),
+		Measured: v.why == "", Why: v.why, WaitSeconds: v.wait, Method: v.forecasts[signalCPU].Method, Mode: string(a.policy.Mode),
 		Guard: string(guard), GuardWhy: unguarded, Busy: v.dom.Job, LastFrom: v.dom.Metadata.LastFrom, HotSpots: hotTexts(v.hot),
 		DiskReadBps: known(v.now.diskRead), DiskWriteBps: known(v.now.diskWrite),
 		NetRxBps: known(v.now.netRx), NetTxBps: known(v.now.netTx),
@@ -298,8 +314,8 @@ func (a *Agent) apiVM(v *vm) api.VM {
 		out.MemoryAvailableMiB, out.MemoryUsedMiB = known(v.memory.AvailableMiB), known(v.memory.UsedMiB)
 		out.MemoryUnusedMiB = known(v.memory.UnusedMiB)
 	}
-	if v.forecast.Ready && v.forecast.Peak.Known() {
-		out.PeakP50Cores, out.PeakP90Cores = known(v.forecast.Peak[0]), known(v.forecast.Peak[2])
+	if f := &v.forecasts[signalCPU]; f.Ready && f.Peak.Known() {
+		out.PeakP50Cores, out.PeakP90Cores = known(f.Peak[0]), known(f.Peak[2])
 	}
 	if !v.dom.Migratable {
 		out.Busy = strings.TrimPrefix(out.Busy+"; cannot be moved: "+v.dom.Why, "; ")
@@ -315,10 +331,10 @@ func hotTexts(spots []predict.HotSpot) []string {
 	return out
 }
 
-// apiForecast is a forecast of CPU demand for the local socket.
-func apiForecast(f predict.Forecast) api.Forecast {
+// apiForecast is a forecast of a signal for the local socket.
+func apiForecast(f predict.Forecast, s signal) api.Forecast {
 	out := api.Forecast{
-		Unit: "cores", Ready: f.Ready, Why: f.Why, Method: f.Method, StepS: f.Step.Seconds(), Levels: predict.Levels[:],
+		Unit: s.unit(), Ready: f.Ready, Why: f.Why, Method: f.Method, StepS: f.Step.Seconds(), Levels: predict.Levels[:],
 		Steps: [][]float64{}, Peak: []float64{}, Skill: known(f.Skill), Coverage: known(f.Coverage),
 		Observed: f.Observed, Missing: f.Missing, Members: []api.ForecasterMember{},
 	}

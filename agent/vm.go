@@ -45,9 +45,10 @@ type vm struct {
 	moving    bool
 	restUntil time.Time
 
-	cpu      *predict.Forecaster
-	forecast predict.Forecast
-	hot      []predict.HotSpot
+	// models and forecasts by signal; a nil model is of one that is not forecast.
+	models    [signals]*predict.Forecaster
+	forecasts [signals]predict.Forecast
+	hot       []predict.HotSpot // of the CPU demand
 }
 
 const (
@@ -73,35 +74,43 @@ func (a *Agent) shape() predict.Config {
 // before its restart, or by the host that the VM came from.
 func (l *loop) newVM(dom hypervisor.Domain) (*vm, error) {
 	v := &vm{dom: dom, now: unknownRates(), demand: math.NaN(), dirty: math.NaN(), why: "no sample yet"}
-	f, err := predict.New(l.a.shape())
-	if err != nil {
-		return nil, fmt.Errorf("forecaster: %w", err)
-	}
-	v.cpu = f
-	blob, ok, err := l.a.o.Store.Blob(modelBlob(dom.ID))
-	if err != nil {
-		return v, err
-	}
-	if !ok {
-		// A VM that was here when the agent came has booted long ago, as far
-		// as the agent can know.
-		if l.watching {
+	var errs []error
+	for _, s := range forecastSignals(l.a.cfg.Planner) {
+		m, known, err := l.model(dom, s)
+		if m == nil {
+			return nil, err
+		}
+		v.models[s] = m
+		errs = append(errs, err)
+		// A VM that was here when the agent came has booted long ago, as far as the
+		// agent can know.
+		if s == signalCPU && !known && l.watching {
 			v.bootUntil = time.Now().Add(l.a.cfg.Forecast.Settle.Duration)
 		}
-		return v, nil
 	}
-	if err := v.cpu.UnmarshalBinary(blob); err != nil {
-		if !errors.Is(err, predict.ErrStateVersion) {
-			return v, fmt.Errorf("learned model of %s is not readable and is learned anew: %w", dom.Name, err)
-		}
-		if v.cpu, err = predict.New(l.a.shape()); err != nil {
-			return nil, fmt.Errorf("forecaster: %w", err)
-		}
-	}
-	return v, nil
+	return v, errors.Join(errs...)
 }
 
-func modelBlob(vm string) string { return "model/cpu/" + vm }
+// model makes the forecaster of one signal of a VM, and says whether anything is
+// known of the VM from before. An error with a model says why it learns anew.
+func (l *loop) model(dom hypervisor.Domain, s signal) (m *predict.Forecaster, known bool, err error) {
+	if m, err = predict.New(l.a.shape()); err != nil {
+		return nil, false, fmt.Errorf("forecaster: %w", err)
+	}
+	blob, known, err := l.a.o.Store.Blob(modelBlob(dom.ID, s))
+	if err != nil || !known {
+		return m, err != nil, err
+	}
+	if err := m.UnmarshalBinary(blob); err != nil && !errors.Is(err, predict.ErrStateVersion) {
+		return m, true, fmt.Errorf("learned model of %s (%s) is not readable and is learned anew: %w", dom.Name, s, err)
+	} else if err == nil {
+		return m, true, nil
+	}
+	m, err = predict.New(l.a.shape())
+	return m, true, err
+}
+
+func modelBlob(vm string, s signal) string { return "model/" + s.String() + "/" + vm }
 
 // observe takes one sample of the VM; steps is how many windows passed since
 // the last one. learn follows, once all VMs are observed.
@@ -129,7 +138,7 @@ func (v *vm) observe(s *bpf.Sample, steps int) {
 	}
 }
 
-// learn feeds the forecaster with the demand of the last window, on a host that
+// learn feeds the forecasters with the demand of the last window, on a host that
 // was used up to hostFull (0..1). Lost windows are missing, not zero, and so is
 // what was measured during a boot or a migration.
 func (v *vm) learn(now time.Time, hostFull float64) {
@@ -139,13 +148,17 @@ func (v *vm) learn(now time.Time, hostFull float64) {
 		return
 	}
 	for range v.lost {
-		v.cpu.Observe(math.NaN())
+		v.miss()
 	}
 	if v.moving || v.why != "" || now.Before(v.restUntil) {
-		v.cpu.Observe(math.NaN())
+		v.miss()
 		return
 	}
-	v.cpu.Observe(v.demand)
+	for s, m := range v.models {
+		if m != nil {
+			m.Observe(v.asks(signal(s)))
+		}
+	}
 }
 
 // maxLost bounds the missing samples that one long stall is written as.
@@ -167,32 +180,4 @@ func (v *vm) tap(links Links, at time.Duration) {
 		v.now.addLinks(v.links, sum, at-v.linksAt)
 	}
 	v.links, v.linksAt, v.linked = sum, at, true
-}
-
-// besideVCPUs is the share of its virtual CPUs that a VM's other threads
-// (emulator, I/O, vhost) are taken to want at most.
-const besideVCPUs = 0.1
-
-// refresh forecasts anew. No forecast exceeds what the VM's threads can use at
-// all: a climb under contention, where every waiting thread counts, would
-// otherwise be continued beyond the VM's virtual CPUs.
-func (v *vm) refresh() {
-	v.forecast = v.cpu.Forecast()
-	if v.dom.VCPUs > 0 {
-		most := float64(v.dom.VCPUs) * (1 + besideVCPUs)
-		for i := range v.forecast.Steps {
-			bound(&v.forecast.Steps[i], most)
-		}
-		bound(&v.forecast.Peak, most)
-	}
-	v.hot = v.cpu.HotSpots()
-}
-
-// bound cuts the quantiles at most; unknown ones stay unknown.
-func bound(q *predict.Quantiles, most float64) {
-	for i := range q {
-		if q[i] > most {
-			q[i] = most
-		}
-	}
 }

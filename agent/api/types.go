@@ -210,12 +210,16 @@ type ForecasterMember struct {
 	Why  string   `json:"why,omitempty"`
 }
 
-// VMForecast is the forecast of one VM's CPU demand.
+// VMForecast is what one VM is forecast to ask for. Memory, Disk and Network are
+// absent where the host has no limit for them.
 type VMForecast struct {
-	VM       string   `json:"vm"`
-	Name     string   `json:"name"`
-	CPU      Forecast `json:"cpu"`
-	HotSpots []string `json:"hot_spots"`
+	VM       string    `json:"vm"`
+	Name     string    `json:"name"`
+	CPU      Forecast  `json:"cpu"`
+	Memory   *Forecast `json:"memory,omitempty"`
+	Disk     *Forecast `json:"disk,omitempty"`
+	Network  *Forecast `json:"network,omitempty"`
+	HotSpots []string  `json:"hot_spots"` // of the CPU demand
 }
 
 // Slot is one shadow slot size: how many more VMs of the class fit until Until
@@ -227,7 +231,7 @@ type Slot struct {
 	Free        int       `json:"free"`
 	Probability float64   `json:"probability"`
 	Until       time.Time `json:"until"`
-	// Why says what stands against a further slot: cpu, memory, missing data.
+	// Why says what stands against a further slot: cpu, memory, disk, network, missing data.
 	Why string `json:"why,omitempty"`
 }
 

@@ -105,6 +105,10 @@ type Planner struct {
 	ReserveCores     float64 `toml:"reserve_cores"`      // cores kept for the host itself; 0..1024. Default 0
 	ReserveMemoryMiB int     `toml:"reserve_memory_mib"` // MiB kept for the host itself; 0..1048576. Default 1024
 
+	MemoryOvercommit float64 `toml:"memory_overcommit"`   // VMs may have this many times the usable memory, as long as what they are forecast to use fits; 1..8. Default 1
+	DiskBandwidth    float64 `toml:"disk_bytes_per_s"`    // traffic that this host's disks carry for its VMs, reads and writes together; 0 = no limit; at most 1e12. Default 0
+	NetworkBandwidth float64 `toml:"network_bytes_per_s"` // traffic that its networks carry for them, the busier direction; 0 = no limit; at most 1e12. Default 0
+
 	GainFactor            float64 `toml:"gain_factor"`            // a move must gain this many times its cost; 1..100. Default 3
 	MinGain               float64 `toml:"min_gain_core_s"`        // least gain in core-seconds that is worth a move; 0..1e6. Default 10
 	MinGainShare          float64 `toml:"min_gain_share"`         // the same, as a share of usable cores over the horizon; the larger counts; 0..1. Default 0.01

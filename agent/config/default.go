@@ -76,8 +76,8 @@ func defaultHistory() History {
 func defaultPlanner() Planner {
 	return Planner{
 		Round: Of(10 * time.Second), High: 0.85, Low: 0.7, Hold: 3, Window: 5,
-		ReserveMemoryMiB: 1024,
-		GainFactor:       3, MinGain: 10, MinGainShare: 0.01, ResidualShare: 0.1, ContentionProbability: 0.5,
+		ReserveMemoryMiB: 1024, MemoryOvercommit: 1,
+		GainFactor: 3, MinGain: 10, MinGainShare: 0.01, ResidualShare: 0.1, ContentionProbability: 0.5,
 		Cooldown: Of(30 * time.Minute), CooldownCap: Of(6 * time.Hour), ReturnAfter: Of(2 * time.Hour),
 		MaxOutgoing: 1, MaxIncoming: 1, MaxJitter: Of(10 * time.Second),
 		RefusalBackoff: Of(time.Minute), FreezeFailedShare: 0.05, FreezeMinFailed: 2,

@@ -33,6 +33,7 @@ func forecastTable(w *tabwriter.Writer, f api.VMForecast) {
 	row(w, "VM:", f.Name)
 	if !f.CPU.Ready {
 		row(w, "CPU demand:", "no forecast yet: "+f.CPU.Why)
+		sharedRows(w, f)
 		return
 	}
 	row(w, "CPU demand:", fmt.Sprintf("%s; method %s, skill against naive %s, q95 coverage %s, %d samples, %d missing",
@@ -40,6 +41,7 @@ func forecastTable(w *tabwriter.Writer, f api.VMForecast) {
 	for _, h := range f.HotSpots {
 		row(w, "Hot spot:", h)
 	}
+	sharedRows(w, f)
 	row(w)
 	head := []string{"AHEAD"}
 	for _, l := range f.CPU.Levels {
@@ -61,6 +63,26 @@ func forecastTable(w *tabwriter.Writer, f api.VMForecast) {
 			state = "chosen"
 		}
 		row(w, m.Name, opt(m.Loss, "%.4f"), state)
+	}
+}
+
+// sharedRows tell the peaks of what the host has limits for beside cores.
+func sharedRows(w *tabwriter.Writer, f api.VMForecast) {
+	for _, s := range []struct {
+		name     string
+		forecast *api.Forecast
+		scale    float64
+		unit     string
+	}{{"Memory demand:", f.Memory, 1, "MiB"}, {"Disk traffic:", f.Disk, 1e-6, "MB/s"}, {"Network traffic:", f.Network, 1e-6, "MB/s"}} {
+		switch {
+		case s.forecast == nil:
+		case !s.forecast.Ready || len(s.forecast.Peak) < 3:
+			row(w, s.name, "no forecast yet: "+s.forecast.Why)
+		default:
+			p := s.forecast.Peak
+			row(w, s.name, fmt.Sprintf("peak p50 %.1f, p90 %.1f %s; method %s, skill against naive %s",
+				p[0]*s.scale, p[2]*s.scale, s.unit, s.forecast.Method, opt(s.forecast.Skill, "%.2f")))
+		}
 	}
 }
 
