@@ -128,12 +128,12 @@ func (s *search) enough() float64 {
 
 // selection is the stepwise search of Hyndman and Khandakar (2008) for an
 // order: d by the KPSS test, then from four models on to neighbours as long as
-// AICc falls. Of a series longer than roughAbove it compares models by their
-// conditional sums of squares, as auto.arima does, and fits the chosen one by
-// exact likelihood. It can be interrupted after any evaluation.
+// AICc falls. A rough one compares models by their conditional sums of squares, as
+// auto.arima does with long series, and fits the chosen one by exact likelihood. It can be interrupted after any evaluation.
 type selection struct {
 	x     []float64
-	diff  []float64 // x differenced d times
+	diff  []float64 // x differenced d times, in unit
+	unit  float64
 	rough bool
 	final bool   // the chosen model is being fitted exactly
 	start vector // parameters of best
@@ -148,13 +148,12 @@ type selection struct {
 
 const (
 	selectionMost = 40  // models tried at most
-	roughAbove    = 150 // samples
+	roughAbove    = 150 // samples, as in R
 )
 
-func newSelection(x []float64) *selection {
-	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}, rough: len(x) > roughAbove}
-	s.difference()
-	_, s.mean, _ = autocovariance(s.diff, 0)
+func newSelection(x []float64, rough bool) *selection {
+	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}, rough: rough}
+	s.mean = s.difference()
 	c := s.d <= 1
 	s.queue = []order{{2, s.d, 2, c}, {0, s.d, 0, c}, {1, s.d, 0, c}, {0, s.d, 1, c}}
 	if c {
@@ -188,12 +187,26 @@ func (s *selection) work(evals int) (done bool) {
 	return false
 }
 
-// difference sets diff from x and d.
-func (s *selection) difference() {
-	s.diff = s.x
+// difference sets diff and unit from x and d, and returns the mean of the
+// differences. A rough search sees them in units of about their standard deviation,
+// powers of two of those of x: which model wins by a hair must not depend on the
+// unit of the series.
+func (s *selection) difference() (mean float64) {
+	s.diff, s.unit = s.x, 1
 	for range s.d {
 		s.diff = difference(s.diff)
 	}
+	gamma, mean, _ := autocovariance(s.diff, 0)
+	if !s.rough || !(gamma[0] > 0) {
+		return mean
+	}
+	_, exponent := math.Frexp(math.Sqrt(gamma[0]))
+	s.unit = math.Ldexp(1, exponent)
+	s.diff = slices.Clone(s.diff)
+	for i := range s.diff {
+		s.diff[i] /= s.unit
+	}
+	return mean
 }
 
 // data is what the present search looks at.
@@ -240,7 +253,7 @@ func (s *selection) take() bool {
 			continue
 		}
 		s.tried = append(s.tried, o)
-		s.now, s.busy = newSearch(o, s.mean), true
+		s.now, s.busy = newSearch(o, s.mean/s.unit), true
 		s.now.rough = s.rough
 		if len(s.tried) > 5 {
 			s.near()

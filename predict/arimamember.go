@@ -51,7 +51,7 @@ func (m *arimaMember) Observe(x float64) {
 		m.since++
 	}
 	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= min(arimaAgain, m.seen)) {
-		m.search = newSelection(m.s.past(arimaWindow))
+		m.search = newSelection(m.s.past(arimaWindow), true)
 	}
 	if m.search != nil && m.s.t%m.every == 0 && m.search.work(m.evals) {
 		m.adopt(m.search.best)
@@ -203,10 +203,10 @@ func (s *selection) state(c *codec) {
 	}
 	c.demands(s.x)
 	c.int(&s.d, 2)
+	c.bool(&s.rough)
 	if c.reading {
 		s.difference()
 	}
-	c.bool(&s.rough)
 	c.bool(&s.final)
 	c.numbers(s.start[:])
 	c.number(&s.mean)

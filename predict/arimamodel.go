@@ -49,7 +49,7 @@ func FitARIMA(x []float64, p, d, q int, constant bool) (*ARIMA, error) {
 // (2008) and fits it: what the Forecaster's member does piece by piece.
 // ErrNoModel: x is too short.
 func AutoARIMA(x []float64) (*ARIMA, error) {
-	s := newSelection(x)
+	s := newSelection(x, len(x) > roughAbove)
 	for !s.work(1 << 20) {
 	}
 	return newModel(s.best, x)

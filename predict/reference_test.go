@@ -108,7 +108,7 @@ func TestOrderMatchesR(t *testing.T) {
 		t.Run(r.Series, func(t *testing.T) {
 			x := series[r.Series]
 			near(t, "KPSS", kpss(x), r.KPSS, 1e-6)
-			s := newSelection(x)
+			s := newSelection(x, len(x) > roughAbove)
 			evals := 0
 			for !s.work(1) {
 				evals++

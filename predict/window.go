@@ -28,16 +28,37 @@ func (w *window) add(v float64) {
 		return
 	}
 	w.read = false
+	to := w.rank(f)
 	if len(w.ring) < windowSize {
 		w.ring = append(w.ring, f)
-	} else {
-		i, _ := slices.BinarySearch(w.sorted, w.ring[w.next])
-		w.sorted = slices.Delete(w.sorted, i, i+1)
-		w.ring[w.next] = f
-		w.next = (w.next + 1) % windowSize
+		w.sorted = slices.Insert(w.sorted, to, f)
+		return
 	}
-	i, _ := slices.BinarySearch(w.sorted, f)
-	w.sorted = slices.Insert(w.sorted, i, f)
+	// The new value takes the place of the oldest; what lies between them moves.
+	from := w.rank(w.ring[w.next])
+	if from < to {
+		to--
+		copy(w.sorted[from:to], w.sorted[from+1:to+1])
+	} else {
+		copy(w.sorted[to+1:from+1], w.sorted[to:from])
+	}
+	w.sorted[to] = f
+	w.ring[w.next] = f
+	w.next = (w.next + 1) % windowSize
+}
+
+// rank is the index of the first value that is not below f. No value is NaN, which
+// slices.BinarySearch would look for at every step.
+func (w *window) rank(f float32) int {
+	lo, hi := 0, len(w.sorted)
+	for lo < hi {
+		if mid := (lo + hi) / 2; w.sorted[mid] < f {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
 
 // quantile is the conformal one, of rank p*(n+1), interpolated, at most the
