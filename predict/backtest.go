@@ -135,7 +135,10 @@ func Backtest(c Config, x []float64, from, every int, each func(at int, f Foreca
 
 // score adds the present forecasts: the one given out, then the members'.
 func (f *Forecaster) score(scores []Score, truth []float64) {
-	f.refresh()
+	for i := range f.members { // those that are off too
+		f.ask(i)
+	}
+	f.combine()
 	if !f.outOK || !f.known[0] {
 		return
 	}

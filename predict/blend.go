@@ -95,16 +95,17 @@ func sharp(loss float64, l int) float64 {
 	return w
 }
 
-// share is how much member j weighs, on average over the levels of the steps.
-func (m *blend) share(j int) float64 {
-	var sum float64
+// shares are how much the members weigh, on average over the levels of the steps.
+func (m *blend) shares() (out [maxMembers]float64) {
 	for l := range Levels {
 		var weights [maxMembers]float64
 		if m.weigh(forSteps, l, &weights) {
-			sum += weights[j] / float64(len(Levels))
+			for j, w := range weights {
+				out[j] += w / float64(len(Levels))
+			}
 		}
 	}
-	return sum
+	return out
 }
 
 // maxMembers bounds the number of members.

@@ -110,13 +110,16 @@ func (f *Forecaster) issue() {
 	}
 }
 
-// refresh makes the forecasts those of the last sample.
+// refresh makes the forecast given out that of the last sample. A member that is
+// off has no part in it, and is asked when the step ends.
 func (f *Forecaster) refresh() {
 	if !f.stale {
 		return
 	}
 	for i := range f.members {
-		f.ask(i)
+		if i == 0 || i == f.chosen || !f.cards[i].off {
+			f.ask(i)
+		}
 	}
 	f.combine()
 	f.stale = false
@@ -273,8 +276,10 @@ func (f *Forecaster) Forecast() Forecast {
 	}
 	out.Why = f.why()
 	out.Ready = out.Why == ""
+	shares := f.shares()
+	out.Members = make([]MemberStatus, len(f.members))
 	for i, m := range f.members {
-		out.Members = append(out.Members, f.status(i, m.Name()))
+		out.Members[i] = f.status(i, m.Name(), shares[i])
 	}
 	return out
 }
@@ -304,9 +309,9 @@ func (f *Forecaster) why() string {
 	return ""
 }
 
-func (f *Forecaster) status(i int, name string) MemberStatus {
+func (f *Forecaster) status(i int, name string, share float64) MemberStatus {
 	c := f.cards[i]
-	st := MemberStatus{Name: name, Loss: math.NaN(), Ratio: c.ratio(), Weight: f.weightOf(i), Off: c.off}
+	st := MemberStatus{Name: name, Loss: math.NaN(), Ratio: c.ratio(), Weight: share, Off: c.off}
 	if c.weight >= minScored {
 		st.Loss = c.loss / c.weight
 	}
@@ -319,16 +324,14 @@ func (f *Forecaster) status(i int, name string) MemberStatus {
 	return st
 }
 
-// weightOf is the share of member i in the present forecast.
-func (f *Forecaster) weightOf(i int) float64 {
-	b, ok := f.members[f.chosen].(*blend)
-	switch {
-	case !f.outOK:
-		return 0
-	case ok && i < b.over:
-		return b.share(i)
-	case i == f.chosen && !ok:
-		return 1
+// shares are those of the members in the present forecast.
+func (f *Forecaster) shares() (out [maxMembers]float64) {
+	if !f.outOK {
+		return out
 	}
-	return 0
+	if b, ok := f.members[f.chosen].(*blend); ok {
+		return b.shares()
+	}
+	out[f.chosen] = 1
+	return out
 }
