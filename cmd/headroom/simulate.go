@@ -35,7 +35,8 @@ Policy headroom runs this program's own forecasts, planner and negotiation.
 
 DIR is a day of PlanetLab (files of integers) or Bitbrains (*.csv, also in
 folders). Without --hosts, so many hosts are taken that the 99th percentile of
-all demand is 65 % of their capacity. The same arguments give the same result.
+all demand is 65 % of their capacity, of cores and, where the trace records it, of
+disk and network traffic. The same arguments give the same result.
 
 --policy takes names separated by commas, or «all»:
   `
@@ -167,19 +168,19 @@ func each(n int, do func(i int)) {
 	wg.Wait()
 }
 
-var simulateColumns = []string{"policy", "contention_core_seconds", "migrations", "migrated_gib", "blackout_s", "unhelpful_moves", "ping_pongs",
+var simulateColumns = []string{"policy", "contention_core_seconds", "starved_core_seconds", "migrations", "migrated_gib", "blackout_s", "unhelpful_moves", "ping_pongs",
 	"energy_kwh", "slatah_percent", "pdm_percent", "slav_percent"}
 
 func simulateRow(r *simulate.Result) []string {
 	f := func(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
-	return []string{r.Policy, f(r.Contention, 1), itoa(r.Migrations), f(r.MigratedGiB, 1), f(r.BlackoutS, 1), itoa(r.UnhelpfulMoves), itoa(r.PingPongs),
+	return []string{r.Policy, f(r.Contention, 1), f(r.Starved, 1), itoa(r.Migrations), f(r.MigratedGiB, 1), f(r.BlackoutS, 1), itoa(r.UnhelpfulMoves), itoa(r.PingPongs),
 		f(r.EnergyKWh, 2), f(r.SLATAHPercent, 3), f(r.PDMPercent, 4), f(r.SLAVPercent, 5)}
 }
 
 func simulateTable(w *tabwriter.Writer, results []simulate.Result) {
 	r := &results[0]
 	row(w, fmt.Sprintf("%s: %d VMs, %d hosts, %d steps, %.0f core-seconds of demand", r.Setup, r.VMs, r.Hosts, r.Steps, r.Demand))
-	row(w, "POLICY", "CONTENTION CORE-S", "MIGRATIONS", "GIB", "BLACKOUT S", "UNHELPFUL", "PING-PONGS", "KWH", "SLATAH %", "PDM %", "SLAV %")
+	row(w, "POLICY", "CONTENTION CORE-S", "OF DISK, NET", "MIGRATIONS", "GIB", "BLACKOUT S", "UNHELPFUL", "PING-PONGS", "KWH", "SLATAH %", "PDM %", "SLAV %")
 	for i := range results {
 		row(w, simulateRow(&results[i])...)
 	}

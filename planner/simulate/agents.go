@@ -22,7 +22,8 @@ type agents struct {
 	epoch  time.Time
 
 	forecasters []forecaster
-	errors      []float64 // relative error injected into each VM's forecasts
+	traffic     [flows][]forecaster // nil where no host has a limit
+	errors      []float64           // relative error injected into each VM's forecasts
 	vms         []planner.VM
 	hosts       []agent
 	peers       []planner.Peer
@@ -91,6 +92,15 @@ func (a *agents) begin(st *stage) error {
 			return fmt.Errorf("forecaster: %w", err)
 		}
 		a.forecasters = append(a.forecasters, f)
+		for k := range a.traffic {
+			if !st.traffic {
+				break
+			}
+			if f, err = predict.New(config); err != nil {
+				return fmt.Errorf("forecaster: %w", err)
+			}
+			a.traffic[k] = append(a.traffic[k], f)
+		}
 		a.vms = append(a.vms, planner.VM{
 			ID: planner.VMID(strconv.Itoa(v)), Name: g.ID, VCPUs: g.VCPUs, Memory: planner.MiB(g.Memory), Measured: true, Guarded: true,
 			DirtyRate: planner.BytesPerSecond(st.setup.DirtyShare * g.Memory * (1 << 20)), HasDirtyRate: true,
@@ -106,6 +116,7 @@ func (a *agents) begin(st *stage) error {
 			attempt: map[planner.VMID]planner.Decision{},
 			host: planner.Host{
 				ID: planner.HostID(strconv.Itoa(i)), Name: h.ID, Complete: true, View: planner.View{Stable: true}, Horizon: step * 12,
+				Carries:  planner.Traffic{Disk: planner.BytesPerSecond(1e6 * h.Disk), Network: planner.BytesPerSecond(1e6 * h.Network)},
 				Capacity: planner.Capacity{CPU: planner.Cores(h.capacity / st.setup.CoreMIPS), Memory: planner.MiB(h.Memory)},
 			},
 		})
@@ -155,6 +166,9 @@ func (a *agents) observe(st *stage) {
 		vm := &a.vms[v]
 		vm.CPU = a.forecasters[v].Forecast()
 		vm.CPU.Members = nil
+		if st.traffic {
+			vm.Disk, vm.Network = a.carried(v, 0, g, x), a.carried(v, 1, g, x)
+		}
 		vm.NowCPU = planner.Cores(g.req / st.setup.CoreMIPS)
 		if g.Resident != nil {
 			vm.Resident = planner.MiB(math.Max(1, float64(g.Resident[min(st.tick, len(g.Resident)-1)])))
@@ -162,8 +176,18 @@ func (a *agents) observe(st *stage) {
 		}
 		if e := a.errors[v]; e != 0 {
 			distort(&vm.CPU, 1+e)
+			distort(&vm.Disk, 1+e)
+			distort(&vm.Network, 1+e)
 		}
 	})
+}
+
+// carried gives the traffic of VM v to its forecaster, missing where its demand is.
+func (a *agents) carried(v, kind int, g *guest, demand float64) predict.Forecast {
+	a.traffic[kind][v].Observe(1e6*g.asks[kind] + 0*demand)
+	f := a.traffic[kind][v].Forecast()
+	f.Members = nil
+	return f
 }
 
 // off says that nothing is recorded of VM v in this step: it was not running.
@@ -231,7 +255,7 @@ func (a *agents) digest(i int) planner.Peer {
 		p.Free[s.Class] = s.Free
 	}
 	if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
-		p.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
+		p.Pressure = planner.HostPressure(*h)
 	} else if len(h.VMs) == 0 {
 		p.Pressure = 0
 	}

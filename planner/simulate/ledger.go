@@ -5,6 +5,7 @@ type entry struct {
 	allocated, requested float64 // MIPS
 	active               bool    // of a host: in use; of a VM: being copied
 	unserved             float64 // MIPS
+	starved              float64 // the part of it that is traffic
 }
 
 // follow turns a sequence of entries into spans: those of the same moment
@@ -30,11 +31,13 @@ type hostLedger struct {
 	follow
 	active, violated float64 // s
 	unserved         float64 // MIPS * s
+	starved          float64 // the part of it that is traffic
 }
 
 func (l *hostLedger) enter(t float64, e entry) {
 	span, was := l.follow.enter(t, e)
 	l.unserved += was.unserved * span
+	l.starved += was.starved * span
 	if span > 0 && was.active {
 		l.active += span
 		if was.allocated < was.requested {
@@ -63,7 +66,7 @@ func (st *stage) reset() {
 	st.log = tally{faults: st.log.faults, rng: st.log.rng}
 	for i := range st.hosts {
 		l := &st.hosts[i].sla
-		l.active, l.violated, l.unserved = 0, 0, 0
+		l.active, l.violated, l.unserved, l.starved = 0, 0, 0, 0
 	}
 	for i := range st.guests {
 		l := &st.guests[i].sla

@@ -1,7 +1,5 @@
 package simulate
 
-import "math"
-
 // oracle knows the demand to come: each step it looks an hour ahead at every
 // host that would fall short, and makes the move that avoids the most unserved
 // demand at both hosts together, again and again, as long as a move avoids more
@@ -15,8 +13,12 @@ func (oracle) rounds() int { return 1 }
 // oracleSteps is how far it looks.
 const oracleSteps = 12
 
-// outlook is the demand of one host or VM in the steps to come, MIPS.
-type outlook [oracleSteps]float64
+// outlook is the demand of one host or VM in the steps to come: MIPS, and MB/s of
+// each kind of traffic.
+type outlook struct {
+	cores   [oracleSteps]float64
+	traffic [flows][oracleSteps]float64
+}
 
 func (o oracle) round(st *stage, _ bool) []Move {
 	hosts := make([]outlook, len(st.hosts))
@@ -30,9 +32,15 @@ func (o oracle) round(st *stage, _ bool) []Move {
 			continue
 		}
 		for k := range oracleSteps {
-			vms[v][k] = st.demand(g, st.now+float64(k+1)*st.setup.Step) * g.MIPS
+			t := st.now + float64(k+1)*st.setup.Step
+			vms[v].cores[k] = st.demand(g, t) * g.MIPS
+			for f := range flows {
+				if st.traffic {
+					vms[v].traffic[f][k] = st.trafficAt(g, f, t)
+				}
+			}
 		}
-		hosts[g.home].add(&vms[v], 1)
+		hosts[g.home].add(&vms[v], 1, st.traffic)
 	}
 	for i := range st.hosts {
 		memory[i] = st.hosts[i].memory
@@ -40,13 +48,13 @@ func (o oracle) round(st *stage, _ bool) []Move {
 	var moves []Move
 	moved := map[int]bool{}
 	for i := range st.hosts {
-		for hosts[i].short(st.hosts[i].capacity) > 0 {
+		for hosts[i].short(&st.hosts[i]) > 0 {
 			v, to := o.best(st, i, hosts, vms, memory, where, moved)
 			if v < 0 {
 				break
 			}
-			hosts[i].add(&vms[v], -1)
-			hosts[to].add(&vms[v], 1)
+			hosts[i].add(&vms[v], -1, st.traffic)
+			hosts[to].add(&vms[v], 1, st.traffic)
 			memory[to] += st.guests[v].Memory
 			where[v], moved[v] = to, true
 			moves = append(moves, Move{VM: v, To: to})
@@ -60,14 +68,14 @@ func (o oracle) round(st *stage, _ bool) []Move {
 func (o oracle) best(st *stage, i int, hosts, vms []outlook, memory []float64, where []int, moved map[int]bool) (vm, to int) {
 	vm, to = -1, -1
 	most := 0.0
-	short := hosts[i].short(st.hosts[i].capacity)
+	short := hosts[i].short(&st.hosts[i])
 	for _, v := range st.hosts[i].vms {
 		if where[v] != i || moved[v] || st.guests[v].moving {
 			continue
 		}
 		rest := hosts[i]
-		rest.add(&vms[v], -1)
-		gain := short - rest.short(st.hosts[i].capacity)
+		rest.add(&vms[v], -1, st.traffic)
+		gain := short - rest.short(&st.hosts[i])
 		if gain <= most {
 			continue
 		}
@@ -77,10 +85,10 @@ func (o oracle) best(st *stage, i int, hosts, vms []outlook, memory []float64, w
 				continue
 			}
 			after := hosts[j]
-			after.add(&vms[v], 1)
+			after.add(&vms[v], 1, st.traffic)
 			sent, _ := st.precopy(&st.guests[v], h)
-			cost := 0.1 * vms[v][0] * sent / h.Bandwidth / st.setup.Step
-			net := gain - (after.short(h.capacity) - hosts[j].short(h.capacity)) - cost
+			cost := 0.1 * vms[v].cores[0] * sent / h.Bandwidth / st.setup.Step
+			net := gain - (after.short(h) - hosts[j].short(h)) - cost
 			if net > most+1e-9 {
 				vm, to, most = v, j, net
 			}
@@ -89,17 +97,33 @@ func (o oracle) best(st *stage, i int, hosts, vms []outlook, memory []float64, w
 	return vm, to
 }
 
-func (o *outlook) add(x *outlook, sign float64) {
-	for k := range o {
-		o[k] += sign * x[k]
+func (o *outlook) add(x *outlook, sign float64, traffic bool) {
+	for k := range o.cores {
+		o.cores[k] += sign * x.cores[k]
+	}
+	if !traffic {
+		return
+	}
+	for f := range o.traffic {
+		for k := range o.traffic[f] {
+			o.traffic[f][k] += sign * x.traffic[f][k]
+		}
 	}
 }
 
-// short is what a capacity leaves unserved, in MIPS * steps.
-func (o *outlook) short(capacity float64) float64 {
+// short is what a host leaves unserved, in MIPS * steps.
+func (o *outlook) short(h *machine) float64 {
 	sum := 0.0
-	for _, x := range o {
-		sum += math.Max(0, x-capacity)
+	for _, x := range o.cores {
+		sum += h.excess(cores, x)
+	}
+	for f := range o.traffic {
+		if h.carries(f) <= 0 {
+			continue
+		}
+		for _, x := range o.traffic[f] {
+			sum += h.excess(f, x)
+		}
 	}
 	return sum
 }

@@ -16,8 +16,10 @@ type Result struct {
 	Migrations  int     `json:"migrations"`
 	MigratedGiB float64 `json:"migrated_gib"`
 	BlackoutS   float64 `json:"blackout_s"`
-	// Contention is the demand that hosts could not serve.
+	// Contention is the demand that hosts could not serve, Starved the part of it that
+	// is traffic to disks and over networks.
 	Contention    float64 `json:"contention_core_seconds"`
+	Starved       float64 `json:"starved_core_seconds"`
 	SLATAHPercent float64 `json:"slatah_percent"`
 	PDMPercent    float64 `json:"pdm_percent"`
 	SLAVPercent   float64 `json:"slav_percent"`
@@ -43,12 +45,13 @@ func (st *stage) result(o Options) Result {
 		EnergyKWh: t.energy / 3.6e6, Migrations: t.migrations, MigratedGiB: t.bytes / 1024, BlackoutS: t.blackout,
 		UnhelpfulMoves: t.unhelpful, HarmfulMoves: t.harmful, PingPongs: t.pingPongs, FailedMigrations: t.failed, RefusedMoves: t.impossible,
 	}
-	var active, violated, unserved, requested, allocated, degraded float64
+	var active, violated, unserved, starved, requested, allocated, degraded float64
 	for i := range st.hosts {
 		l := &st.hosts[i].sla
 		active += l.active
 		violated += l.violated
 		unserved += l.unserved
+		starved += l.starved
 	}
 	for i := range st.guests {
 		l := &st.guests[i].sla
@@ -60,6 +63,7 @@ func (st *stage) result(o Options) Result {
 		}
 	}
 	r.Contention = unserved / st.setup.CoreMIPS
+	r.Starved = starved / st.setup.CoreMIPS
 	r.Demand = requested / st.setup.CoreMIPS
 	if active > 0 && requested > 0 {
 		r.SLATAHPercent = 100 * violated / active

@@ -3,6 +3,7 @@ package simulate
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,40 @@ func TestPoliciesRelieve(t *testing.T) {
 		if err != nil || r.Contention > none.Contention/5 || r.Migrations == 0 || r.HarmfulMoves > 0 || r.PingPongs > 0 {
 			t.Errorf("%s: %.0f core-s wait after %d moves, %d harmful, %d back and forth, %v", p, r.Contention, r.Migrations, r.HarmfulMoves, r.PingPongs, err)
 		}
+	}
+}
+
+// TestTrafficIsContentionToo: four VMs on one host ask its disk for 160 of 100 MB/s.
+// Its cores idle: whoever looks at them alone sees nothing.
+func TestTrafficIsContentionToo(t *testing.T) {
+	s := lopsided()
+	for i := range s.Hosts {
+		s.Hosts[i].Disk = 100
+	}
+	for i := range s.VMs {
+		v := &s.VMs[i]
+		v.Disk = make([]float32, s.Steps)
+		for k := range v.Demand {
+			v.Demand[k], v.Disk[k] = 0.1+0.01*float32((k+i)%3), 40
+		}
+	}
+	none, err := Run(s, Options{Policy: "none"})
+	// 0.6 of two cores from the end of the first step to the last update.
+	if want := 0.6 * 2 * (300*float64(s.Steps-1) - 300./substeps); err != nil || none.Contention != none.Starved || math.Abs(none.Starved-want) > 1 {
+		t.Fatalf("without moves %.0f core-s, %.0f of them for the disk, want %.0f: %v", none.Contention, none.Starved, want, err)
+	}
+	if r, err := Run(s, Options{Policy: "reactive"}); err != nil || r.Starved != none.Starved || r.Migrations > 0 {
+		t.Errorf("reactive: %.0f core-s, %d moves, %v", r.Starved, r.Migrations, err)
+	}
+	for _, p := range []string{"oracle", "headroom"} {
+		r, err := Run(s, Options{Policy: p, Seed: 1})
+		if err != nil || r.Starved > none.Starved/10 || r.Migrations != 2 || r.UnhelpfulMoves > 0 {
+			t.Errorf("%s: %.0f core-s for the disk after %d moves, %d unhelpful, %v; two moves end it", p, r.Starved, r.Migrations, r.UnhelpfulMoves, err)
+		}
+	}
+	s.VMs[0].Disk = s.VMs[0].Disk[:5]
+	if _, err := Run(s, Options{Policy: "none"}); err == nil {
+		t.Error("five values of traffic for a day were accepted")
 	}
 }
 

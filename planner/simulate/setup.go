@@ -18,6 +18,9 @@ type VM struct {
 	// Resident is the memory in use per step in MiB: what a copy sends. Nil
 	// means all of Memory.
 	Resident []float32
+	// Disk and Network are the traffic per step in MB/s (10^6 bytes), the busier
+	// direction of the network. Nil: none is recorded.
+	Disk, Network []float32
 }
 
 // Host is one hypervisor.
@@ -27,7 +30,10 @@ type Host struct {
 	MIPS      float64 // of one processing element
 	Memory    float64 // MiB
 	Bandwidth float64 // for migrations, MiB/s
-	Power     *Power
+	// Disk and Network are the traffic that the host carries for its VMs, MB/s; 0: no
+	// limit.
+	Disk, Network float64
+	Power         *Power
 }
 
 // Setup is everything that a run starts from.
@@ -82,6 +88,9 @@ func (s *Setup) check() error {
 	}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
+		if !(h.Disk >= 0) || !(h.Network >= 0) || math.IsInf(h.Disk+h.Network, 0) {
+			return fmt.Errorf("host %s: disk %v and network %v MB/s: give limits, or 0 for none", h.ID, h.Disk, h.Network)
+		}
 		if h.PEs < 1 || !(h.MIPS > 0) || !(h.Memory > 0) || !(h.Bandwidth > 0) || h.Power == nil {
 			return fmt.Errorf("host %s: PEs, MIPS, memory, bandwidth and power must be given", h.ID)
 		}
@@ -109,9 +118,16 @@ func (s *Setup) checkVM(v *VM) error {
 	if v.Resident != nil && len(v.Resident) != s.Steps {
 		return fmt.Errorf("VM %s: %d values of memory for %d steps", v.ID, len(v.Resident), s.Steps)
 	}
-	for k, u := range v.Demand {
-		if u < 0 || math.IsInf(float64(u), 0) {
-			return fmt.Errorf("VM %s: demand %v in step %d", v.ID, u, k)
+	for _, x := range [][]float32{v.Disk, v.Network} {
+		if x != nil && len(x) != s.Steps {
+			return fmt.Errorf("VM %s: %d values of traffic for %d steps", v.ID, len(x), s.Steps)
+		}
+	}
+	for _, x := range [][]float32{v.Demand, v.Disk, v.Network} {
+		for k, u := range x {
+			if u < 0 || math.IsInf(float64(u), 0) {
+				return fmt.Errorf("VM %s: demand %v in step %d", v.ID, u, k)
+			}
 		}
 	}
 	return nil

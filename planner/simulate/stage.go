@@ -22,6 +22,7 @@ type guest struct {
 	// last update lay in.
 	segment  int
 	from, to float64
+	asks     [flows]float64 // MB/s
 	// shares is history as a share of a host's capacity, per class of capacity.
 	shares [][historyLength]float64
 
@@ -64,12 +65,13 @@ type stage struct {
 	tick    int       // index of the current step
 	flights []flight
 	warming bool // nothing moves yet, nothing counts
+	traffic bool // hosts have limits for it
 	log     tally
 	hour    hour
 }
 
 func newStage(s *Setup) *stage {
-	st := &stage{setup: s, warming: s.Warmup > 0, guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts))}
+	st := &stage{setup: s, warming: s.Warmup > 0, traffic: s.hasTraffic(), guests: make([]guest, len(s.VMs)), hosts: make([]machine, len(s.Hosts))}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
 		m := machine{Host: h, capacity: float64(h.PEs) * h.MIPS}
@@ -90,18 +92,22 @@ func newStage(s *Setup) *stage {
 // demand is the share of its MIPS that VM g wants at time t, linear between steps.
 func (st *stage) demand(g *guest, t float64) float64 {
 	i := int(t / st.setup.Step)
-	from, to := g.ends(i)
+	from, to := ends(g.Demand, i)
 	return st.between(from, to, i, t)
 }
 
 // ends is the demand at both ends of step i; after the trace it stays the last.
-func (g *guest) ends(i int) (from, to float64) {
-	last := len(g.Demand) - 1
-	if i >= last {
-		u := known(g.Demand[last])
+// What is not recorded at all is none.
+func ends(demand []float32, i int) (from, to float64) {
+	last := len(demand) - 1
+	switch {
+	case last < 0:
+		return 0, 0
+	case i >= last:
+		u := known(demand[last])
 		return u, u
 	}
-	return known(g.Demand[i]), known(g.Demand[i+1])
+	return known(demand[i]), known(demand[i+1])
 }
 
 func (st *stage) between(from, to float64, i int, t float64) float64 {
@@ -138,10 +144,15 @@ func (st *stage) update(t float64, sample bool) {
 		}
 		if g.segment != step {
 			g.segment = step
-			g.from, g.to = g.ends(step)
+			g.from, g.to = ends(g.Demand, step)
 		}
 		u := st.between(g.from, g.to, step, t)
 		g.req = u * g.MIPS
+		if st.traffic {
+			for f := range flows {
+				g.asks[f] = st.trafficAt(g, f, t)
+			}
+		}
 		if sample {
 			g.remember(u, st.classes)
 		}
@@ -225,8 +236,9 @@ func (st *stage) share(i int, t float64) {
 		}
 		h.util += got
 	}
-	unserved += math.Max(0, total-h.capacity)
-	h.sla.enter(t, entry{allocated: h.util, requested: requested, active: h.util > 0, unserved: unserved})
+	starved := st.starvation(h)
+	unserved += math.Max(0, total-h.capacity) + starved
+	h.sla.enter(t, entry{allocated: h.util, requested: requested, active: h.util > 0, unserved: unserved, starved: starved})
 }
 
 // grant is what VM v gets now, and whether it is only on its way in.

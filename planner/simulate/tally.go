@@ -89,22 +89,36 @@ func (st *stage) avoided(f flight) float64 {
 	for t := st.now; t < st.now+helpWindow; t += st.setup.Step {
 		x.times = append(x.times, t)
 	}
-	x.here, x.there, x.own = x.room(x.here), x.room(x.there), x.room(x.own)
-	st.wanted(from, f.vm, x.here)
-	st.wanted(to, f.vm, x.there)
-	st.addHour(&st.guests[f.vm], x.own)
 	gain := 0.0
-	for k, u := range x.own {
-		here, there := x.here[k], x.there[k]
-		gain += excess(here+u, from) + excess(there, to) - excess(here, from) - excess(there+u, to)
+	for kind := cores; kind < flows; kind++ {
+		if kind != cores && !st.traffic {
+			break
+		}
+		x.here, x.there, x.own = x.room(x.here), x.room(x.there), x.room(x.own)
+		st.wanted(kind, from, f.vm, x.here)
+		st.wanted(kind, to, f.vm, x.there)
+		st.addHour(kind, &st.guests[f.vm], x.own)
+		for k, u := range x.own {
+			here, there := x.here[k], x.there[k]
+			gain += from.excess(kind, here+u) + to.excess(kind, there) - from.excess(kind, here) - to.excess(kind, there+u)
+		}
 	}
 	return gain * st.setup.Step
 }
 
-func excess(mips float64, h *machine) float64 { return max(0, mips-h.capacity) }
+// cores stands beside the kinds of traffic for demand for CPU, MIPS.
+const cores = -1
+
+// excess is what h cannot serve of a demand for cores or of traffic, MIPS.
+func (h *machine) excess(kind int, asked float64) float64 {
+	if kind == cores {
+		return max(0, asked-h.capacity)
+	}
+	return h.starved(kind, asked)
+}
 
 // hour is scratch space of avoided: the times of the hour to come in s, and
-// demand in MIPS at each, of either host without the VM and of the VM.
+// demand in MIPS or MB/s at each, of either host without the VM and of the VM.
 type hour struct{ times, here, there, own []float64 }
 
 // room is x with a zero for every time.
@@ -115,23 +129,27 @@ func (h *hour) room(x []float64) []float64 {
 }
 
 // wanted adds the demand of the VMs of host h, without VM v, to sum.
-func (st *stage) wanted(h *machine, v int, sum []float64) {
+func (st *stage) wanted(kind int, h *machine, v int, sum []float64) {
 	for _, w := range h.vms {
 		if g := &st.guests[w]; w != v && !h.receives(w) && !g.gone {
-			st.addHour(g, sum)
+			st.addHour(kind, g, sum)
 		}
 	}
 }
 
 // addHour adds the demand of VM g in the hour to come to sum.
-func (st *stage) addHour(g *guest, sum []float64) {
+func (st *stage) addHour(kind int, g *guest, sum []float64) {
+	demand, scale := g.Demand, g.MIPS
+	if kind != cores {
+		demand, scale = g.traffic(kind), 1
+	}
 	step := -1
 	var from, to float64
 	for k, t := range st.hour.times {
 		if i := int(t / st.setup.Step); i != step {
 			step = i
-			from, to = g.ends(i)
+			from, to = ends(demand, i)
 		}
-		sum[k] += st.between(from, to, step, t) * g.MIPS
+		sum[k] += st.between(from, to, step, t) * scale
 	}
 }

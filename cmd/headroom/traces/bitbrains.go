@@ -18,6 +18,10 @@ const (
 	colUsed    = 3 // MHz
 	colMemory  = 5 // KiB provisioned
 	colInUse   = 6 // KiB
+	colRead    = 7 // KB/s from disks
+	colWrite   = 8
+	colRx      = 9 // KB/s over networks
+	colTx      = 10
 	numColumns = 11
 )
 
@@ -28,7 +32,7 @@ const (
 )
 
 // sample is one line of a Bitbrains file.
-type sample struct{ at, cores, mhz, used, memory, inUse float64 }
+type sample struct{ at, cores, mhz, used, memory, inUse, disk, network float64 }
 
 // bitbrains reads all VMs of a folder; each of its folders begins its own time.
 func bitbrains(dir string, names []string) (simulate.Setup, error) {
@@ -67,7 +71,8 @@ func bitbrains(dir string, names []string) (simulate.Setup, error) {
 // bitbrainsVM lays the samples of one VM on the common steps; false for one
 // that never ran.
 func bitbrainsVM(name string, xs []sample, begin float64, steps int) (simulate.VM, bool) {
-	vm := simulate.VM{ID: filepath.Base(filepath.Dir(name)) + "/" + filepath.Base(name), Demand: make([]float32, steps), Resident: make([]float32, steps)}
+	vm := simulate.VM{ID: filepath.Base(filepath.Dir(name)) + "/" + filepath.Base(name), Demand: make([]float32, steps), Resident: make([]float32, steps),
+		Disk: make([]float32, steps), Network: make([]float32, steps)}
 	for k := range vm.Demand {
 		vm.Demand[k] = float32(math.NaN())
 	}
@@ -86,6 +91,7 @@ func bitbrainsVM(name string, xs []sample, begin float64, steps int) (simulate.V
 			// here could serve that.
 			vm.Demand[k] = float32(math.Min(1, x.used/vm.MIPS))
 			vm.Resident[k] = float32(math.Min(vm.Memory, x.inUse/1024))
+			vm.Disk[k], vm.Network[k] = float32(x.disk), float32(x.network)
 		}
 	}
 	return vm, true
@@ -111,7 +117,8 @@ func samples(text string) ([]sample, error) {
 			}
 			v[c] = x
 		}
-		out = append(out, sample{at: v[colTime], cores: v[colCores], mhz: v[colMHz], used: v[colUsed], memory: v[colMemory], inUse: v[colInUse]})
+		out = append(out, sample{at: v[colTime], cores: v[colCores], mhz: v[colMHz], used: v[colUsed], memory: v[colMemory], inUse: v[colInUse],
+			disk: (v[colRead] + v[colWrite]) / 1000, network: math.Max(v[colRx], v[colTx]) / 1000})
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("no samples: %w", ErrNoTrace)

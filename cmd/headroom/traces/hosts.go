@@ -16,6 +16,8 @@ type hostLine struct {
 	MIPS      float64 `json:"mhz"`
 	Memory    float64 `json:"memory_mib"`
 	Bandwidth float64 `json:"bandwidth_mib_per_s"`
+	Disk      float64 `json:"disk_mb_per_s"`    // that the host carries for its VMs; 0: no limit
+	Network   float64 `json:"network_mb_per_s"` // the same
 	// Watts at 0, 10 .. 100 % of CPU.
 	Power simulate.Power `json:"watts"`
 }
@@ -57,7 +59,7 @@ func parseHosts(text []byte) ([]simulate.Host, error) {
 			if l.Count > 1 {
 				id = fmt.Sprintf("%s-%d", l.Name, i)
 			}
-			out = append(out, simulate.Host{ID: id, PEs: l.PEs, MIPS: l.MIPS, Memory: l.Memory, Bandwidth: l.Bandwidth, Power: &power})
+			out = append(out, simulate.Host{ID: id, PEs: l.PEs, MIPS: l.MIPS, Memory: l.Memory, Bandwidth: l.Bandwidth, Disk: l.Disk, Network: l.Network, Power: &power})
 		}
 	}
 	if len(out) == 0 {

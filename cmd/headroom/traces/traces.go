@@ -4,7 +4,8 @@
 //
 // It decides how a trace is sized when no hosts are given: so many hosts of one
 // kind that the 99th percentile of the VMs' total demand is SizedShare of all
-// capacity. Contention is then possible wherever VMs lie badly, and avoidable
+// capacity, and such limits for traffic that the same holds for disk and network
+// where they are recorded. Contention is then possible wherever VMs lie badly, and avoidable
 // wherever they lie well.
 //
 // Every reader is bounded and refuses what is not a trace. The package imports
@@ -139,7 +140,36 @@ func sized(s *simulate.Setup) []simulate.Host {
 		hosts[i] = kinds[i%len(kinds)]
 		hosts[i].ID = fmt.Sprintf("host-%04d", i)
 	}
+	sizeTraffic(s, hosts)
 	return hosts
+}
+
+// sizeTraffic gives the hosts equal limits for disk and network by the same rule as
+// their number follows from demand for cores. A VM's traffic is cut at its host's
+// limit, as its demand for cores is at those that it has.
+func sizeTraffic(s *simulate.Setup, hosts []simulate.Host) {
+	traffic := func(of func(*simulate.VM) []float32) float64 {
+		total := make([]float64, s.Steps)
+		for i := range s.VMs {
+			for k, v := range of(&s.VMs[i]) {
+				total[k] += float64(v)
+			}
+		}
+		slices.Sort(total)
+		limit := total[int(0.99*float64(len(total)))] / SizedShare / float64(len(hosts))
+		for i := range s.VMs {
+			x := of(&s.VMs[i])
+			for k := range x {
+				x[k] = min(x[k], float32(limit))
+			}
+		}
+		return limit
+	}
+	disk := traffic(func(v *simulate.VM) []float32 { return v.Disk })
+	network := traffic(func(v *simulate.VM) []float32 { return v.Network })
+	for i := range hosts {
+		hosts[i].Disk, hosts[i].Network = disk, network
+	}
 }
 
 // kindsOf are the hosts that suit a trace: CloudSim's two with 32 GiB for

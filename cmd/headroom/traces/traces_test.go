@@ -3,6 +3,7 @@ package traces
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,31 @@ func TestBitbrainsDropsRepeatsAndKeepsGaps(t *testing.T) {
 	}
 	if len(s.Start) != 2 || !s.EnforceMemory || !s.KeepIdle {
 		t.Errorf("start %v, memory enforced %v, idle kept %v", s.Start, s.EnforceMemory, s.KeepIdle)
+	}
+}
+
+// TestTrafficIsReadAndSized: reads and writes together, the busier direction of the
+// network; hosts carry such a total at 65 %, and a VM asks for no more than a host
+// carries.
+func TestTrafficIsReadAndSized(t *testing.T) {
+	dir := t.TempDir()
+	line := "%d;2;5000;2500;0;4194304;1048576;30000;10000;1000;5000\n"
+	text := "header\n" + fmt.Sprintf(line, 1000) + fmt.Sprintf(line, 1300)
+	write(t, dir, "1.csv", text)
+	write(t, dir, "2.csv", text)
+	s, err := Read(dir, nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.Hosts); n != 2 {
+		t.Fatalf("%d hosts", n)
+	}
+	disk, network := 80/SizedShare/2, 10/SizedShare/2
+	if h := s.Hosts[0]; math.Abs(h.Disk-disk) > 1e-6 || math.Abs(h.Network-network) > 1e-6 {
+		t.Errorf("a host carries %.2f and %.2f MB/s, want %.2f and %.2f", h.Disk, h.Network, disk, network)
+	}
+	if v := s.VMs[0]; v.Disk[0] != 40 || v.Network[1] != 5 {
+		t.Errorf("a VM asks for %v and %v MB/s, want 40 and 5", v.Disk[0], v.Network[1])
 	}
 }
 
