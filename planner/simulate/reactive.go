@@ -18,10 +18,30 @@ type relief struct {
 	order func(st *stage, i int, vms []int)
 	// limit is the utilisation that a destination may reach, 0..1.
 	limit float64
-	// load is the demand in MIPS that a VM is reckoned with.
-	load func(st *stage, v int) float64
+	// load is the demand that a VM is reckoned with.
+	load func(st *stage, v int) wants
 	// observe is called once a sample.
 	observe func(st *stage)
+}
+
+// wants is a demand for cores in MIPS, and for each kind of traffic in MB/s.
+type wants [1 + flows]float64
+
+func (w *wants) add(x wants, sign float64) {
+	for k := range w {
+		w[k] += sign * x[k]
+	}
+}
+
+// fullest is the largest share that w takes of what host h has, 0..1, and of what.
+func (h *machine) fullest(w wants) (which int, share float64) {
+	share = w[0] / h.capacity
+	for f := range flows {
+		if limit := h.carries(f); limit > 0 && w[1+f]/limit > share {
+			which, share = 1+f, w[1+f]/limit
+		}
+	}
+	return which, share
 }
 
 func (r *relief) rounds() int { return 1 }
@@ -30,11 +50,11 @@ func (r *relief) round(st *stage, sample bool) []Move {
 	if r.observe != nil && sample {
 		r.observe(st)
 	}
-	planned := make([]float64, len(st.hosts)) // MIPS
+	planned := make([]wants, len(st.hosts))
 	memory := make([]float64, len(st.hosts))
 	for i := range st.hosts {
 		for _, v := range st.hosts[i].vms {
-			planned[i] += r.load(st, v)
+			planned[i].add(r.load(st, v), 1)
 		}
 		memory[i] = st.hosts[i].memory
 	}
@@ -52,9 +72,9 @@ func (r *relief) round(st *stage, sample bool) []Move {
 				continue
 			}
 			moves = append(moves, Move{VM: v, To: to})
-			planned[to] += r.load(st, v)
+			planned[to].add(r.load(st, v), 1)
 			memory[to] += st.guests[v].Memory
-			planned[i] -= r.load(st, v)
+			planned[i].add(r.load(st, v), -1)
 			stay = slices.DeleteFunc(stay, func(w int) bool { return w == v })
 			if len(stay) == 0 || !r.hot(st, i, stay) {
 				break
@@ -64,16 +84,18 @@ func (r *relief) round(st *stage, sample bool) []Move {
 	return moves
 }
 
-// roomiest is the host with the smallest share of its CPU in use once VM v is
-// there, within the limit; -1 for none.
-func (r *relief) roomiest(st *stage, from, v int, planned, memory []float64) int {
+// roomiest is the host with the smallest share in use, of that which is fullest, once
+// VM v is there, within the limit; -1 for none.
+func (r *relief) roomiest(st *stage, from, v int, planned []wants, memory []float64) int {
 	best, least := -1, r.limit
 	for i := range st.hosts {
 		h := &st.hosts[i]
 		if i == from || st.setup.EnforceMemory && memory[i]+st.guests[v].Memory > h.Memory {
 			continue
 		}
-		if u := (planned[i] + r.load(st, v)) / h.capacity; u < least {
+		after := planned[i]
+		after.add(r.load(st, v), 1)
+		if _, u := h.fullest(after); u < least {
 			best, least = i, u
 		}
 	}
@@ -81,6 +103,19 @@ func (r *relief) roomiest(st *stage, from, v int, planned, memory []float64) int
 }
 
 func now(st *stage, v int) float64 { return st.guests[v].req }
+
+// cpu is a demand for cores alone.
+func cpu(of func(*stage, int) float64) func(*stage, int) wants {
+	return func(st *stage, v int) wants { return wants{of(st, v)} }
+}
+
+// all is what a VM wants now of everything.
+func all(st *stage, v int) wants {
+	g := &st.guests[v]
+	w := wants{g.req}
+	copy(w[1:], g.asks[:])
+	return w
+}
 
 func sumOf(st *stage, vms []int, load func(*stage, int) float64) float64 {
 	sum := 0.0
@@ -90,23 +125,35 @@ func sumOf(st *stage, vms []int, load func(*stage, int) float64) float64 {
 	return sum
 }
 
-// newReactive is the threshold of oVirt and others: a host above 85 % now gives
-// its most demanding VMs to the emptiest host until it is below.
+// newReactive is the threshold of oVirt and others: a host of which anything, cores,
+// disk or network, is used above 85 % now gives the VMs that ask for most of it to the
+// emptiest host until it is below.
 func newReactive() policy {
+	fullest := func(st *stage, i int, vms []int) (int, float64) {
+		var sum wants
+		for _, v := range vms {
+			sum.add(all(st, v), 1)
+		}
+		return st.hosts[i].fullest(sum)
+	}
 	return &relief{
-		hot: func(st *stage, i int, vms []int) bool { return sumOf(st, vms, now) > 0.85*st.hosts[i].capacity },
-		order: func(st *stage, _ int, vms []int) {
-			sortStable(vms, func(a, b int) bool { return now(st, a) > now(st, b) })
+		hot: func(st *stage, i int, vms []int) bool {
+			_, share := fullest(st, i, vms)
+			return share > 0.85
+		},
+		order: func(st *stage, i int, vms []int) {
+			which, _ := fullest(st, i, vms)
+			sortStable(vms, func(a, b int) bool { return all(st, a)[which] > all(st, b)[which] })
 		},
 		limit: 0.85,
-		load:  now,
+		load:  all,
 	}
 }
 
 // newSandpiper follows Wood et al. (NSDI 2007): a host is hot when k of its
 // last n samples and the value that an autoregression of order one predicts lie
 // above the threshold; the VM with the highest volume per memory leaves, the
-// volume being 1/(1-cpu) here, where only CPU contends.
+// volume being 1/(1-cpu) here: it and N-sigma look at cores alone.
 func newSandpiper() policy {
 	const high, k, n = 0.75, 3, 5
 	past := func(st *stage, vms []int, i, ago int) float64 {
@@ -136,7 +183,7 @@ func newSandpiper() policy {
 			sortStable(vms, func(a, b int) bool { return value(a) > value(b) })
 		},
 		limit: high,
-		load:  now,
+		load:  cpu(now),
 	}
 }
 
@@ -188,6 +235,6 @@ func newNSigma() policy {
 			sortStable(vms, func(a, b int) bool { return own(st, a) > own(st, b) })
 		},
 		limit: 1,
-		load:  own,
+		load:  cpu(own),
 	}
 }
