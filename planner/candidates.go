@@ -69,7 +69,7 @@ func (r *planning) onItsWay(vm *VM) bool {
 func (r *planning) option(vm *VM, e Evaluation, refusals []Refusal) candidate {
 	refusals = append(refusals, e.Refusals...)
 	e.Refusals = nil
-	return candidate{vm: vm, Option: Option{
+	return candidate{vm: vm, tired: r.st.refusing(vm.ID) >= tiredAfter, Option: Option{
 		VM: vm.ID, Name: vm.Name, Forecast: summarise(&vm.CPU), Evaluation: e, Refusals: refusals,
 		Cures: float64(e.Residual) <= r.p.ResidualShare*float64(e.Source.Without),
 		Ratio: float64(e.Net) / math.Max(costFloor, float64(e.Cost.Total)),

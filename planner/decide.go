@@ -323,15 +323,23 @@ func (r *planning) drain() {
 // candidate is an option with the VM it is about.
 type candidate struct {
 	Option
-	vm *VM
+	vm    *VM
+	tired bool // so many hosts refused it lately that another VM's turn has come
 }
 
+// tiredAfter is how many hosts are asked for a VM, two rounds' probes, before others
+// have their turn: the VM whose leaving would cure everything is often the one that
+// fits nowhere.
+const tiredAfter = 2 * Probes
+
 // rank orders options: allowed ones first, then what the mode lets the agent
-// do alone, then those that cure the contention, then net gain per cost.
+// do alone, then those that not everybody refuses, then those that cure the
+// contention, then net gain per cost.
 func rank(a, b *candidate, freedom func(*VM) int) int {
 	return cmp.Or(
 		cmp.Compare(b2i(len(a.Refusals) > 0), b2i(len(b.Refusals) > 0)),
 		cmp.Compare(freedom(b.vm), freedom(a.vm)),
+		cmp.Compare(b2i(a.tired), b2i(b.tired)),
 		cmp.Compare(b2i(b.Cures), b2i(a.Cures)),
 		cmp.Compare(b.Ratio, a.Ratio),
 		cmp.Compare(a.vm.Memory, b.vm.Memory),

@@ -218,6 +218,7 @@ func newSource(h *Host, p *Policy) *source {
 func (s *source) need(vm *VM) Need {
 	n := NeedOf(*vm, *s.h)
 	n.Fill = s.fill
+	n.FillDisk, n.FillNetwork = s.shares.level(sharedDisk), s.shares.level(sharedNetwork)
 	return n
 }
 

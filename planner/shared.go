@@ -93,6 +93,14 @@ func prefixed(prefix, s string) string {
 
 func (n *Need) shared() [resources]*Demand { return [resources]*Demand{n.Mem, n.Disk, n.Network} }
 
+// fill is how full the source is of a kind of traffic.
+func (n *Need) fill(r resource) float64 {
+	if r == sharedDisk {
+		return n.FillDisk
+	}
+	return n.FillNetwork
+}
+
 func (o *Offer) shared() [resources]*Demand { return [resources]*Demand{o.Mem, o.Disk, o.Network} }
 
 // shares are the joint demands for those resources of which a host has a limit.
@@ -179,6 +187,15 @@ func (s *shares) demand(r resource) *Demand {
 	return &d
 }
 
+// level is the highest demand for a resource that is expected in any step, as a share
+// of its limit; 0 without one.
+func (s *shares) level(r resource) float64 {
+	if s.loads[r] == nil {
+		return 0
+	}
+	return s.loads[r].level() / s.limit[r]
+}
+
 // set makes s a copy of o, which has the same limits on the same grid.
 func (s *shares) set(o *shares) {
 	for r, l := range o.loads {
@@ -241,8 +258,9 @@ func HostPressure(h Host) float64 {
 }
 
 // trafficRefusals are the reasons against a VM whose traffic the destination's disks
-// or networks would not carry. The limit is HIGH, of what is expected: below that
-// the shortage that could still come is weighed, as all shortage is.
+// or networks would not carry. The limit is HIGH, of what is expected, or how full the
+// source is: below that the shortage that could still come is weighed, as all
+// shortage is.
 func trafficRefusals(o *Offer, need *Need, p *Policy) []Refusal {
 	var out []Refusal
 	limit, there, vm := limits(0, o.Carries), o.shared(), need.shared()
@@ -255,9 +273,14 @@ func trafficRefusals(o *Offer, need *Need, p *Policy) []Refusal {
 		if there[r] != nil {
 			l.add(there[r])
 		}
+		most, word := p.High, "HIGH"
+		if fill := need.fill(r); fill > most && !math.IsInf(fill, 0) {
+			most, word = fill, "the source's"
+		}
 		// The negation refuses a NaN too.
-		if level := l.level() / limit[r]; !(level <= p.High) {
-			out = append(out, refuse(RefuseTraffic, "expected %s traffic after the add is %.0f %% of %.0f MB/s, above HIGH %.0f %%", r, 100*level, limit[r]/1e6, 100*p.High))
+		if level := l.level() / limit[r]; !(level <= most) {
+			out = append(out, refuse(RefuseTraffic, "expected %s traffic after the add is %.0f %% of %.0f MB/s, above %s %.0f %%",
+				r, 100*level, limit[r]/1e6, word, 100*most))
 		}
 	}
 	return out

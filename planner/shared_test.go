@@ -159,6 +159,22 @@ func TestDestinationMustCarryTheTraffic(t *testing.T) {
 	}
 }
 
+// TestDestinationMayBeAsFullAsTheSource of what runs short: on a cluster without room,
+// half of a shortage is better than all of it.
+func TestDestinationMayBeAsFullAsTheSource(t *testing.T) {
+	src, _, p := busyDisk() // at 110 %
+	dst := testHost("b", 2, 2048)
+	dst.Carries.Disk = 100e6
+	dst.VMs = []VM{testVM("r", 128, shape{level: 0.1})}
+	need := newSource(src, &p).need(&src.VMs[1])
+	for there, refused := range map[float64]bool{58e6: false, 62e6: true} {
+		dst.VMs[0].Disk = flat(there)
+		if o := MakeOffer(epoch, *dst, need, p); hasKind(o.Refusals, RefuseTraffic) != refused {
+			t.Errorf("%.0f MB/s there and 50 more: %v", there/1e6, o.Refusals)
+		}
+	}
+}
+
 // TestShortageIsNotHandedOn: a destination that would fall as short as the source is
 // no cure, whatever it offers.
 func TestShortageIsNotHandedOn(t *testing.T) {
@@ -175,7 +191,7 @@ func TestShortageIsNotHandedOn(t *testing.T) {
 	full := free
 	full.Disk = ptr(demandOf(ptr(flat(48e6))))
 	e = EvaluateMigration(src.VMs[0], *src, full, p)
-	if passed := e.Destination.With - e.Destination.Without; e.Allowed() || !(passed > 0) || !hasKind(e.Refusals, RefuseTraffic) {
+	if passed := e.Destination.With - e.Destination.Without; e.Allowed() || !(passed > 0) || !hasKind(e.Refusals, RefuseGain) {
 		t.Errorf("a full disk: passed on %.2f, %v", passed, e.Refusals)
 	}
 }

@@ -122,6 +122,17 @@ func (s *State) order(vm VMID) (Order, bool) {
 	return Order{}, false
 }
 
+// refusing counts the hosts that refused vm lately.
+func (s *State) refusing(vm VMID) int {
+	n := 0
+	for _, r := range s.Rests {
+		if r.VM == vm && r.Host != "" {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *State) rest(vm VMID, host HostID) (Rest, bool) {
 	for _, r := range s.Rests {
 		if r.VM == vm && (r.Host == host || r.Host == "") {

@@ -163,6 +163,9 @@ type Need struct {
 	// Fill is the highest demand that is expected at the source in any step, as a
 	// share of its capacity.
 	Fill float64 `json:"fill,omitempty"`
+	// FillDisk and FillNetwork are the same of the source's limits for traffic.
+	FillDisk    float64 `json:"fill_disk,omitempty"`
+	FillNetwork float64 `json:"fill_network,omitempty"`
 	// Drain asks for room up to HIGH instead of LOW: maintenance outranks balance.
 	Drain bool `json:"drain,omitempty"`
 	// Operator says that a person asked for the move: a pause does not hold it up.

@@ -65,6 +65,8 @@ func SimulatedPolicy(bandwidth float64) planner.Policy {
 	// A sample of five minutes is the mean of what an agent would have seen in
 	// many rounds: pressure in one has held.
 	p.Hold, p.Window = 1, 1
+	// As many rounds as an agent's, which plans every ten seconds.
+	p.RefusalBackoff *= 6
 	p.Bandwidth = planner.BytesPerSecond(bandwidth * (1 << 20))
 	// Four GiB a core, the shape of the traces' VMs: a class of another shape
 	// counts slots that such a VM cannot use.
