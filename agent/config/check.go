@@ -54,6 +54,7 @@ func (c *Config) Check() error {
 	k.history(c.History)
 	k.slots(c.Slots)
 	k.planner(c.Planner)
+	k.probe(c.Forecast, c.Planner)
 	k.handover(c.Handover)
 	k.mesh(c.Mesh)
 	k.listen("metrics.listen", c.Metrics.Listen)
@@ -171,6 +172,24 @@ func (k *checker) sampling(s Sampling, f Forecast) {
 	} else if f.Horizon*int(step/window) > 4096 {
 		k.bad("forecast.horizon", fmt.Sprintf("%d steps of %q are %d windows", f.Horizon, f.Step, f.Horizon*int(step/window)),
 			"give fewer steps, or a longer sampling.window: at most 4096 windows")
+	}
+}
+
+// maxProbeSteps is how many steps of all forecast demands together a probe carries: in
+// JSON they come to 58 of the 64 KiB of a message between agents.
+const maxProbeSteps = 576
+
+// probe checks that a VM's demands fit into what a peer is asked.
+func (k *checker) probe(f Forecast, p Planner) {
+	demands := 1
+	for _, limited := range []bool{p.MemoryOvercommit > 1, p.DiskBandwidth > 0, p.NetworkBandwidth > 0} {
+		if limited {
+			demands++
+		}
+	}
+	if f.Horizon <= 288 && f.Horizon*demands > maxProbeSteps {
+		k.bad("forecast.horizon", fmt.Sprintf("%d steps of %d demands are more than a probe carries", f.Horizon, demands),
+			fmt.Sprintf("give at most %d steps, or fewer limits of memory, disk and network", maxProbeSteps/demands))
 	}
 }
 

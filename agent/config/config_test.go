@@ -118,6 +118,8 @@ func TestEachMistakeIsReportedWithItsLineAndAdvice(t *testing.T) {
 			[]string{"f:2: not TOML: "}},
 		{"too many windows", "[forecast]\nhorizon = 288\n[sampling]\nwindow = \"100ms\"",
 			[]string{`f:2: forecast.horizon: 288 steps of "10s" are 28800 windows; give fewer steps, or a longer sampling.window: at most 4096 windows`}},
+		{"more than a probe carries", "[forecast]\nhorizon = 145\n[planner]\nmemory_overcommit = 1.5\ndisk_bytes_per_s = 1e8\nnetwork_bytes_per_s = 1e8",
+			[]string{"f:2: forecast.horizon: 145 steps of 4 demands are more than a probe carries; give at most 144 steps, or fewer limits"}},
 		{"tiers out of order", "[history]\ntiers = [{step=\"10s\",keep=\"1h\"},{step=\"15s\",keep=\"30m\"}]",
 			[]string{`f:2: history.tiers[1].step: "15s" is not a multiple of the finer tier's "10s"; order`,
 				`f:2: history.tiers[1].keep: "30m" is shorter than the finer tier's "1h"; keep`}},
