@@ -214,11 +214,11 @@ func TestHbalText(t *testing.T) {
 func TestCompared(t *testing.T) {
 	var out figures
 	compared([]comparison{
-		{ours: outcome{residual: 10, moves: 2, took: 1}, theirs: outcome{residual: 30, moves: 5, took: 60}},
-		{ours: outcome{residual: 20, moves: 3, took: 2}, theirs: outcome{residual: 10, moves: 5, took: 40}},
+		{ours: outcome{residual: 10, moves: 2, took: 1}, theirs: outcome{residual: 30, moves: 5, took: 60}, needed: -1},
+		{ours: outcome{residual: 20, moves: 3, took: 2}, theirs: outcome{residual: 10, moves: 5, took: 40}, needed: 4},
 	}, &out)
-	if *out.HbalResidual != 0.75 || *out.HbalMoves != 0.5 || *out.HbalTime != 0.03 {
-		t.Errorf("ratios %v, %v, %v of the sums; want 0.75, 0.5, 0.03", *out.HbalResidual, *out.HbalMoves, *out.HbalTime)
+	if *out.HbalResidual != 0.75 || *out.HbalMoves != 0.75 || *out.HbalTime != 0.03 {
+		t.Errorf("ratios %v, %v, %v of the sums, of moves where hbal gets as far; want 0.75, 0.75, 0.03", *out.HbalResidual, *out.HbalMoves, *out.HbalTime)
 	}
 	compared(nil, &out)
 	if out.HbalResidual != nil {

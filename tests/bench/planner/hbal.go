@@ -112,13 +112,16 @@ func (c comparison) String() string {
 		c.ours.residual, c.ours.moves, c.ours.rounds, c.ours.took, c.level, c.theirs.residual, c.theirs.moves, end, c.theirs.took, needed)
 }
 
-// compared fills in the ratios of the sums over all snapshots. Where hbal was
+// compared fills in the ratios of the sums over all snapshots; that of the moves, to
+// the same residual, over those in which hbal gets as far as headroom. Where hbal was
 // cut off, its time is the limit: the ratio of times is an upper bound.
 func compared(all []comparison, out *figures) {
 	var ours, theirs outcome
 	for _, c := range all {
 		ours.residual, theirs.residual = ours.residual+c.ours.residual, theirs.residual+c.theirs.residual
-		ours.moves, theirs.moves = ours.moves+c.ours.moves, theirs.moves+c.theirs.moves
+		if c.needed >= 0 {
+			ours.moves, theirs.moves = ours.moves+c.ours.moves, theirs.moves+c.needed
+		}
 		ours.took, theirs.took = ours.took+c.ours.took, theirs.took+c.theirs.took
 	}
 	out.HbalResidual = ratio(ours.residual, theirs.residual)
