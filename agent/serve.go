@@ -11,6 +11,7 @@ import (
 
 	"headroom/agent/api"
 	"headroom/agent/history"
+	"headroom/agent/hypervisor"
 	"headroom/mesh"
 	"headroom/planner"
 )
@@ -331,8 +332,12 @@ func (a *Agent) Migrate(ctx context.Context, name, to string) (api.MigrateReply,
 	if err != nil {
 		return api.MigrateReply{}, err
 	}
-	if vm.Unmovable != "" || vm.Busy != "" {
-		return api.MigrateReply{}, fmt.Errorf("VM %s: %w: %s", vm.Name, api.ErrConflict, strings.Trim(vm.Unmovable+" "+vm.Busy, " "))
+	dom, found, err := a.o.Driver.Lookup(ctx, string(vm.ID))
+	if err != nil || !found {
+		return api.MigrateReply{}, fmt.Errorf("VM %s: %w: libvirt does not show it now: %v", vm.Name, api.ErrConflict, err)
+	}
+	if err := movable(vm, dom); err != nil {
+		return api.MigrateReply{}, err
 	}
 	need := planner.NeedOf(vm, v.host)
 	need.Drain, need.Operator = true, true // room up to HIGH, pause or not: the operator has decided
@@ -348,16 +353,22 @@ func (a *Agent) Migrate(ctx context.Context, name, to string) (api.MigrateReply,
 	if len(order) == 0 {
 		return api.MigrateReply{}, fmt.Errorf("VM %s: %w: no host takes it: %s", vm.Name, api.ErrConflict, strings.Join(why, "; "))
 	}
-	dom, found, err := a.o.Driver.Lookup(ctx, string(vm.ID))
-	if err != nil || !found {
-		return api.MigrateReply{}, fmt.Errorf("VM %s: %w: libvirt does not show it now: %v", vm.Name, api.ErrConflict, err)
-	}
 	d := planner.Decision{ContentionAt: -1}
 	if err := a.start(ctx, vm, dom, order, d, operatorName); err != nil {
 		return api.MigrateReply{}, fmt.Errorf("%w: %w", api.ErrConflict, err)
 	}
 	m, _ := a.moves.findLatest(string(vm.ID))
 	return api.MigrateReply{VM: string(vm.ID), Attempt: m.Attempt, To: a.hostName(order[0])}, nil
+}
+
+// movable says why not even an operator can move the VM now. That its arrival is not
+// noted yet is not among the reasons: the note tells the planner of a rest, which does
+// not hold an operator up.
+func movable(vm planner.VM, dom hypervisor.Domain) error {
+	if vm.Unmovable == "" && dom.Job == "" {
+		return nil
+	}
+	return fmt.Errorf("VM %s: %w: %s", vm.Name, api.ErrConflict, strings.Trim(vm.Unmovable+" "+dom.Job, " "))
 }
 
 // operatorName stands in the journal for a move that came over the socket.

@@ -30,3 +30,22 @@ func TestArrivalIsNotedFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestOperatorNeedNotWaitForTheNote of a VM's arrival, as the planner must; for a job
+// both wait.
+func TestOperatorNeedNotWaitForTheNote(t *testing.T) {
+	a := &Agent{o: Options{ID: "b"}, cfg: config.Config{Handover: config.Handover{Guard: "paused"}}}
+	dom := hypervisor.Domain{Metadata: hypervisor.Metadata{Attempt: 1, Lease: "1-a", From: "a", To: "b"}, Migratable: true}
+	p := a.plannerVM(&vm{dom: dom})
+	if err := movable(p, dom); p.Busy == "" || err != nil {
+		t.Errorf("the planner waits for %q; the operator: %v", p.Busy, err)
+	}
+	dom.Job = "backup"
+	if err := movable(p, dom); err == nil {
+		t.Error("an operator may move a VM whose backup runs")
+	}
+	dom.Job, dom.Migratable, dom.Why = "", false, "pass-through device"
+	if err := movable(a.plannerVM(&vm{dom: dom}), dom); err == nil {
+		t.Error("an operator may move a VM with a pass-through device")
+	}
+}
