@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -157,6 +158,26 @@ func TestMinGainAlsoBindsCheapMoves(t *testing.T) {
 	p.MinGain = gain * 0.9
 	if e := EvaluateMigration(h.VMs[0], src, offer, p); !e.Allowed() {
 		t.Errorf("gain %v above the least gain %v was refused: %v", e.Gain, p.MinGain, e.Refusals)
+	}
+}
+
+// TestRefusedVMLetsOthersHaveTheirTurn: the best VM is proposed until four hosts have
+// refused it lately; then it comes last, and is still proposed when it is alone.
+func TestRefusedVMLetsOthersHaveTheirTurn(t *testing.T) {
+	h, peer, p := pressed()
+	best := decide(h, peer, State{}, p).VM
+	var st State
+	for n := range tiredAfter + 1 {
+		want := n < tiredAfter
+		if d := decide(h, peer, st, p); (d.VM == best) != want || d.Action != ActionMove {
+			t.Errorf("after %d refusals of %s: %s", n, best, d.Explain())
+		}
+		st.Rests = append(st.Rests, Rest{VM: best, Host: HostID(fmt.Sprint("r", n)), Until: epoch.Add(time.Minute), Why: "refused"})
+	}
+	h.VMs = slices.DeleteFunc(h.VMs, func(vm VM) bool { return vm.ID != best })
+	h.Capacity.CPU = 0.2
+	if d := decide(h, peer, st, p); d.VM != best {
+		t.Errorf("alone: %s", d.Explain())
 	}
 }
 

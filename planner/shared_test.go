@@ -238,3 +238,50 @@ func TestNeedOfTrafficTravels(t *testing.T) {
 		t.Errorf("an offer with a step of -1 s: %+v", e.Refusals)
 	}
 }
+
+// TestSharedGainIsNetOfTheDestination: what the disk there falls short of in the
+// source's place is no gain either.
+func TestSharedGainIsNetOfTheDestination(t *testing.T) {
+	src, _, p := busyDisk()
+	dst := testHost("b", 2, 2048)
+	dst.Carries.Disk = 100e6
+	dst.VMs = []VM{testVM("r", 128, shape{level: 0.1})}
+	dst.VMs[0].Disk = flat(52e6) // 102 % with 50 more: a fifth of what the source is spared
+	e := EvaluateMigration(src.VMs[1], *src, MakeOffer(epoch, *dst, newSource(src, &p).need(&src.VMs[1]), p), p)
+	passed := e.Destination.With - e.Destination.Without
+	if !e.Allowed() || !(passed > 0) || math.Abs(float64(e.Gain-e.Shared)) > 1e-9 {
+		t.Errorf("gain %.2f, of it not of cores %.2f, passed on %.2f, %v", e.Gain, e.Shared, passed, e.Refusals)
+	}
+}
+
+// TestMovesUnderWayCountBeforehand: a VM that leaves asks for nothing more here, and
+// one that comes without a forecast of its memory may want all of it.
+func TestMovesUnderWayCountBeforehand(t *testing.T) {
+	h, peer, p := busyDisk()
+	p.MaxOutgoing = 2
+	h.Outgoing = []VMID{h.VMs[0].ID}
+	if d := decide(h, peer, State{}, p); d.Inputs.Starved != 0 || d.Action != ActionStay {
+		t.Errorf("with the VM on its way: %s", d.Explain())
+	}
+	h, peer, p = pressed()
+	h.Capacity, h.MemoryOvercommit = Capacity{CPU: 2, Memory: 1000}, 2
+	for i := range h.VMs {
+		h.VMs[i].Memory, h.VMs[i].CPU, h.VMs[i].Mem = 400, shape{level: 0.1}.forecast(), flat(300)
+	}
+	h.Incoming = []Incoming{{Need: Need{VM: "new", Memory: 500, CPU: constantDemand(0.1)}}}
+	if d := decide(h, peer, State{}, p); !(d.Inputs.Starved > 0) || d.Inputs.Shortest != "memory" {
+		t.Errorf("600 MiB here and 500 on their way into 1000: %s", d.Explain())
+	}
+}
+
+// TestVerdictIsAboutCores: a stay that expected a shortage of disk alone expected no
+// wait for cores.
+func TestVerdictIsAboutCores(t *testing.T) {
+	h, peer, p := busyDisk()
+	h.VMs[0].Policy.Pin, h.VMs[1].Policy.Pin = PinHere, PinHere
+	d := decide(h, peer, State{}, p)
+	v := JudgeOutcome(d, Outcome{Window: time.Minute, Measured: true})
+	if d.Action != ActionStuck || v.Finding != FoundAsPredicted {
+		t.Errorf("%s: %s", d.Action, v.Text)
+	}
+}
