@@ -16,10 +16,11 @@ import (
 // it, with forecasts of package predict. Nothing in it knows more than an agent
 // would: demand up to now, digests of the other hosts, answers to its probes.
 type agents struct {
-	o      Options
-	policy planner.Policy
-	rng    *rand.Rand
-	epoch  time.Time
+	o       Options
+	policy  planner.Policy
+	rng     *rand.Rand
+	epoch   time.Time
+	perStep int // rounds
 
 	forecasters []forecaster
 	traffic     [flows][]forecaster // nil where no host has a limit
@@ -35,7 +36,7 @@ type agent struct {
 	host    planner.Host
 	state   planner.State
 	dead    bool
-	pressed bool // its last round saw pressure: the next comes within the step
+	again   bool // its next round may decide otherwise before the next sample does
 	attempt map[planner.VMID]planner.Decision
 }
 
@@ -48,9 +49,9 @@ type forecaster interface {
 // newForecaster makes the forecaster of VM v.
 var newForecaster = func(_ int, c predict.Config) (forecaster, error) { return predict.New(c) }
 
-// roundsPerStep: with a sample every five minutes an agent under pressure plans
-// each minute, so that its three rounds of five fit between two samples.
-const roundsPerStep = 5
+// roundEvery is how often an agent plans by default, s. Between two samples only those
+// plan again that wanted a move and found no peer for it, or whose VMs have changed.
+const roundEvery = 10
 
 func newAgents(o Options) policy {
 	return &agents{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0xa9e2)), epoch: time.Date(2011, 3, 3, 0, 0, 0, 0, time.UTC)}
@@ -65,8 +66,6 @@ func SimulatedPolicy(bandwidth float64) planner.Policy {
 	// A sample of five minutes is the mean of what an agent would have seen in
 	// many rounds: pressure in one has held.
 	p.Hold, p.Window = 1, 1
-	// As many rounds as an agent's, which plans every ten seconds.
-	p.RefusalBackoff *= 6
 	p.Bandwidth = planner.BytesPerSecond(bandwidth * (1 << 20))
 	// Four GiB a core, the shape of the traces' VMs: a class of another shape
 	// counts slots that such a VM cannot use.
@@ -79,12 +78,13 @@ func SimulatedPolicy(bandwidth float64) planner.Policy {
 	return p
 }
 
-func (a *agents) rounds() int { return roundsPerStep }
+func (a *agents) rounds() int { return a.perStep }
 
 // begin makes the agents once the stage is known.
 func (a *agents) begin(st *stage) error {
 	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth)
 	step := time.Duration(st.setup.Step * float64(time.Second))
+	a.perStep = substeps * max(1, int(math.Round(st.setup.Step/substeps/roundEvery)))
 	config := predict.Config{Step: step, Horizon: 12}
 	a.errors = make([]float64, len(st.guests))
 	for v := range st.guests {
@@ -143,12 +143,12 @@ func (a *agents) round(st *stage, sample bool) []Move {
 	var moves []Move
 	for _, i := range a.rng.Perm(len(a.hosts)) {
 		x := &a.hosts[i]
-		if x.dead || len(x.host.VMs) == 0 || !sample && !x.pressed {
+		if x.dead || len(x.host.VMs) == 0 || !sample && !x.again {
 			continue
 		}
 		d, state := planner.Decide(at, x.host, a.peers, x.state, a.policy, a.rng)
 		x.state = state
-		x.pressed = d.Inputs.Pressure > a.policy.High
+		x.again = d.Action == planner.ActionMove || d.Action == planner.ActionStuck
 		if d.Action == planner.ActionMove {
 			moves = a.negotiate(at, i, d, moves)
 		}
@@ -224,6 +224,7 @@ func (a *agents) refresh(st *stage, i int) {
 			h.VMs = append(h.VMs, a.vms[v])
 		}
 	}
+	a.hosts[i].again = true
 	slices.SortFunc(h.VMs, func(x, y planner.VM) int {
 		if x.ID < y.ID {
 			return -1

@@ -148,19 +148,25 @@ func (st *stage) play(p policy, o Options) {
 	st.land(math.Nextafter(end, 0), p)
 }
 
-// step plays the step from t to the next, or to the end, in n parts.
+// step plays the step from t to the next, or to the end, in n parts, a multiple of
+// substeps or fewer than that: demand changes at each substep alone.
 func (st *stage) step(p policy, t float64, n int, end float64) {
+	every := max(1, n/substeps)
 	for r := range n {
 		at := t + float64(r)*st.setup.Step/float64(n)
 		if at >= end {
 			return
 		}
 		st.land(at, p)
-		st.update(at, r == 0 && st.sampled(at))
-		if r > 0 && p.rounds() == 1 {
-			continue // nobody looks at sums
+		if r%every > 0 {
+			st.pass(at)
+		} else {
+			st.update(at, r == 0 && st.sampled(at))
+			if r > 0 && p.rounds() == 1 {
+				continue // nobody looks at sums
+			}
+			st.settleAll()
 		}
-		st.settleAll()
 		for _, m := range p.round(st, r == 0) {
 			if !st.warming {
 				st.begin(m, p)

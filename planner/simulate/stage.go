@@ -171,6 +171,16 @@ func (st *stage) update(t float64, sample bool) {
 	st.now = t
 }
 
+// pass brings the time alone to t: demand and allocation stay as they are.
+func (st *stage) pass(t float64) {
+	for i := range st.hosts {
+		h := &st.hosts[i]
+		u := h.use(h.util)
+		st.log.energy += h.Power.energy(u, u, t-st.now)
+	}
+	st.now = t
+}
+
 func (g *guest) remember(u float64, classes []float64) {
 	copy(g.history[1:], g.history[:historyLength-1])
 	g.history[0] = u
