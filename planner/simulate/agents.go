@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"headroom/planner"
-	"headroom/predict"
 )
 
 // agents is the policy headroom: on every host a planner, fed as the agent feeds
@@ -22,9 +20,8 @@ type agents struct {
 	epoch   time.Time
 	perStep int // rounds
 
-	forecasters []forecaster
-	traffic     [flows][]forecaster // nil where no host has a limit
-	errors      []float64           // relative error injected into each VM's forecasts
+	forecasters *forecasters
+	errors      []float64 // relative error injected into each VM's forecasts
 	vms         []planner.VM
 	hosts       []agent
 	peers       []planner.Peer
@@ -40,18 +37,12 @@ type agent struct {
 	attempt map[planner.VMID]planner.Decision
 }
 
-// forecaster is what the agents need of package predict.
-type forecaster interface {
-	Observe(x float64)
-	Forecast() predict.Forecast
-}
-
-// newForecaster makes the forecaster of VM v.
-var newForecaster = func(_ int, c predict.Config) (forecaster, error) { return predict.New(c) }
-
 // roundEvery is how often an agent plans by default, s. Between two samples only those
 // plan again that wanted a move and found no peer for it, or whose VMs have changed.
 const roundEvery = 10
+
+// horizon is how far agents forecast, in steps.
+const horizon = 12
 
 func newAgents(o Options) policy {
 	return &agents{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0xa9e2)), epoch: time.Date(2011, 3, 3, 0, 0, 0, 0, time.UTC)}
@@ -85,24 +76,13 @@ func (a *agents) begin(st *stage) error {
 	a.policy = SimulatedPolicy(st.setup.Hosts[0].Bandwidth)
 	step := time.Duration(st.setup.Step * float64(time.Second))
 	a.perStep = substeps * max(1, int(math.Round(st.setup.Step/substeps/roundEvery)))
-	config := predict.Config{Step: step, Horizon: 12}
+	var err error
+	if a.forecasters, err = newForecasters(st); err != nil {
+		return err
+	}
 	a.errors = make([]float64, len(st.guests))
 	for v := range st.guests {
 		g := &st.guests[v]
-		f, err := newForecaster(v, config)
-		if err != nil {
-			return fmt.Errorf("forecaster: %w", err)
-		}
-		a.forecasters = append(a.forecasters, f)
-		for k := range a.traffic {
-			if !st.traffic {
-				break
-			}
-			if f, err = predict.New(config); err != nil {
-				return fmt.Errorf("forecaster: %w", err)
-			}
-			a.traffic[k] = append(a.traffic[k], f)
-		}
 		a.vms = append(a.vms, planner.VM{
 			ID: planner.VMID(strconv.Itoa(v)), Name: g.ID, VCPUs: g.VCPUs, Memory: planner.MiB(g.Memory), Measured: true, Guarded: true,
 			DirtyRate: planner.BytesPerSecond(st.setup.DirtyShare * g.Memory * (1 << 20)), HasDirtyRate: true,
@@ -117,7 +97,7 @@ func (a *agents) begin(st *stage) error {
 			dead:    a.o.Faults.DeadAgents > 0 && a.rng.Float64() < a.o.Faults.DeadAgents,
 			attempt: map[planner.VMID]planner.Decision{},
 			host: planner.Host{
-				ID: planner.HostID(strconv.Itoa(i)), Name: h.ID, Complete: true, View: planner.View{Stable: true}, Horizon: step * 12,
+				ID: planner.HostID(strconv.Itoa(i)), Name: h.ID, Complete: true, View: planner.View{Stable: true}, Horizon: step * horizon,
 				Carries:  planner.Traffic{Disk: planner.BytesPerSecond(1e6 * h.Disk), Network: planner.BytesPerSecond(1e6 * h.Network)},
 				Capacity: planner.Capacity{CPU: planner.Cores(h.capacity / st.setup.CoreMIPS), Memory: planner.MiB(h.Memory)},
 			},
@@ -156,21 +136,12 @@ func (a *agents) round(st *stage, sample bool) []Move {
 	return moves
 }
 
-// observe gives every VM's demand of this step to its forecaster.
+// observe makes every VM what its agent knows of it after this step's sample.
 func (a *agents) observe(st *stage) {
-	a.o.Each(len(st.guests), func(v int) {
-		g := &st.guests[v]
-		x := g.req / st.setup.CoreMIPS
-		if st.off(v) {
-			x = math.NaN()
-		}
-		a.forecasters[v].Observe(x)
-		vm := &a.vms[v]
-		vm.CPU = a.forecasters[v].Forecast()
-		vm.CPU.Members = nil
-		if st.traffic {
-			vm.Disk, vm.Network = a.carried(v, 0, g, x), a.carried(v, 1, g, x)
-		}
+	a.forecasters.observe(st, a.o.Each)
+	for v := range a.vms {
+		g, vm, seen := &st.guests[v], &a.vms[v], a.forecasters.at(v)
+		vm.CPU, vm.Disk, vm.Network = seen.cpu, seen.disk, seen.network
 		vm.NowCPU = planner.Cores(g.req / st.setup.CoreMIPS)
 		if g.Resident != nil {
 			vm.Resident = planner.MiB(math.Max(1, float64(g.Resident[min(st.tick, len(g.Resident)-1)])))
@@ -180,32 +151,6 @@ func (a *agents) observe(st *stage) {
 			distort(&vm.CPU, 1+e)
 			distort(&vm.Disk, 1+e)
 			distort(&vm.Network, 1+e)
-		}
-	})
-}
-
-// carried gives the traffic of VM v to its forecaster, missing where its demand is.
-func (a *agents) carried(v, kind int, g *guest, demand float64) predict.Forecast {
-	a.traffic[kind][v].Observe(1e6*g.asks[kind] + 0*demand)
-	f := a.traffic[kind][v].Forecast()
-	f.Members = nil
-	return f
-}
-
-// off says that nothing is recorded of VM v in this step: it was not running.
-func (st *stage) off(v int) bool {
-	u := st.guests[v].Demand[min(st.tick, st.setup.Steps-1)]
-	return u != u
-}
-
-// distort makes a forecast wrong by a factor.
-func distort(f *predict.Forecast, by float64) {
-	for i := range f.Peak {
-		f.Peak[i] *= by
-	}
-	for h := range f.Steps {
-		for i := range f.Steps[h] {
-			f.Steps[h][i] *= by
 		}
 	}
 }
@@ -218,7 +163,7 @@ func (a *agents) refresh(st *stage, i int) {
 	for _, v := range m.vms {
 		switch {
 		case m.receives(v):
-		case st.off(v): // no VM to its agent; its memory is kept for its start
+		case st.off(v, st.now): // no VM to its agent; its memory is kept for its start
 			h.Reserve.Memory += a.vms[v].Memory
 		default:
 			h.VMs = append(h.VMs, a.vms[v])

@@ -96,6 +96,12 @@ func (st *stage) demand(g *guest, t float64) float64 {
 	return st.between(from, to, i, t)
 }
 
+// off says that nothing is recorded of VM v at time t: it was not running.
+func (st *stage) off(v int, t float64) bool {
+	u := st.guests[v].Demand[min(int(t/st.setup.Step), st.setup.Steps-1)]
+	return u != u
+}
+
 // ends is the demand at both ends of step i; after the trace it stays the last.
 // What is not recorded at all is none.
 func ends(demand []float32, i int) (from, to float64) {
