@@ -149,19 +149,12 @@ func (c *simulateCmd) progress(policy string) func(done, of int) {
 
 // each spreads work over all cores and waits for it.
 func each(n int, do func(i int)) {
-	const chunk = 16
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range min(n, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
-			for {
-				from := int(next.Add(chunk)) - chunk
-				if from >= n {
-					return
-				}
-				for i := from; i < min(n, from+chunk); i++ {
-					do(i)
-				}
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
 			}
 		})
 	}

@@ -35,6 +35,15 @@ type agent struct {
 	dead    bool
 	again   bool // its next round may decide otherwise before the next sample does
 	attempt map[planner.VMID]planner.Decision
+	rng     *rand.Rand
+	wants   plan
+}
+
+// plan is what an agent decides in one round, and its state after it.
+type plan struct {
+	decision planner.Decision
+	state    planner.State
+	outdated bool // its host has granted a move since
 }
 
 // roundEvery is how often an agent plans by default, s. Between two samples only those
@@ -96,6 +105,7 @@ func (a *agents) begin(st *stage) error {
 		a.hosts = append(a.hosts, agent{
 			dead:    a.o.Faults.DeadAgents > 0 && a.rng.Float64() < a.o.Faults.DeadAgents,
 			attempt: map[planner.VMID]planner.Decision{},
+			rng:     rand.New(rand.NewPCG(a.o.Seed, 0xa9e3+uint64(i))),
 			host: planner.Host{
 				ID: planner.HostID(strconv.Itoa(i)), Name: h.ID, Complete: true, View: planner.View{Stable: true}, Horizon: step * horizon,
 				Carries:  planner.Traffic{Disk: planner.BytesPerSecond(1e6 * h.Disk), Network: planner.BytesPerSecond(1e6 * h.Network)},
@@ -120,20 +130,33 @@ func (a *agents) round(st *stage, sample bool) []Move {
 		return nil
 	}
 	at := a.epoch.Add(time.Duration(st.now * float64(time.Second)))
-	var moves []Move
+	var due []int
 	for _, i := range a.rng.Perm(len(a.hosts)) {
-		x := &a.hosts[i]
-		if x.dead || len(x.host.VMs) == 0 || !sample && !x.again {
-			continue
+		if x := &a.hosts[i]; !x.dead && len(x.host.VMs) > 0 && (sample || x.again) {
+			due = append(due, i)
 		}
-		d, state := planner.Decide(at, x.host, a.peers, x.state, a.policy, a.rng)
-		x.state = state
+	}
+	a.o.Each(len(due), func(k int) { a.hosts[due[k]].decide(at, a) })
+	var moves []Move
+	for _, i := range due {
+		x := &a.hosts[i]
+		if x.wants.outdated {
+			x.decide(at, a)
+		}
+		x.state = x.wants.state
+		d := x.wants.decision
 		x.again = d.Action == planner.ActionMove || d.Action == planner.ActionStuck
 		if d.Action == planner.ActionMove {
 			moves = a.negotiate(at, i, d, moves)
 		}
 	}
 	return moves
+}
+
+// decide plans for the agent's own host. It touches nothing that another agent sees.
+func (x *agent) decide(at time.Time, a *agents) {
+	x.wants = plan{}
+	x.wants.decision, x.wants.state = planner.Decide(at, x.host, a.peers, x.state, a.policy, x.rng)
 }
 
 // observe makes every VM what its agent knows of it after this step's sample.
@@ -240,7 +263,7 @@ func (a *agents) negotiate(at time.Time, i int, d planner.Decision, moves []Move
 	x.attempt[d.VM] = d
 	y := &a.hosts[j].host
 	y.Incoming = append(slices.Clone(y.Incoming), planner.Incoming{Need: *d.Need})
-	a.stale[j] = true
+	a.stale[j], a.hosts[j].wants.outdated = true, true
 	return append(moves, Move{VM: v, To: j})
 }
 
