@@ -192,11 +192,7 @@ func (l *loop) publish(host planner.Host, now time.Time) {
 			d.Free[i] = uint8(min(255, s.Free))
 		}
 	}
-	if f := planner.HostForecast(host); f.Ready && f.Peak.Known() {
-		d.Pressure = pressureByte(planner.HostPressure(host))
-	} else {
-		d.Pressure = math.MaxUint8 // nothing is known: look like a full host
-	}
+	d.Pressure = pressureByte(planner.HostPressure(host))
 	l.digest++
 	d.Seq = l.digest
 	if _, err := l.a.o.Mesh.PublishDigest(d); err != nil {
@@ -204,7 +200,8 @@ func (l *loop) publish(host planner.Host, now time.Time) {
 	}
 }
 
-// pressureByte packs a share of capacity into hundredths, at most 2.55.
+// pressureByte packs a share of capacity into hundredths, at most 2.55: a host of which
+// nothing is known looks full.
 func pressureByte(share float64) uint8 {
 	if math.IsNaN(share) {
 		return math.MaxUint8

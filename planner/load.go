@@ -207,11 +207,11 @@ func constantDemand(v float64) Demand {
 
 // check says what is wrong with a demand, or "".
 func (d *Demand) check() string {
-	if why := checkQuantiles(d.Peak); why != "" {
+	if why := checkQuantiles(&d.Peak); why != "" {
 		return "peak: " + why
 	}
-	for h, q := range d.Steps {
-		if why := checkQuantiles(q); why != "" {
+	for h := range d.Steps {
+		if why := checkQuantiles(&d.Steps[h]); why != "" {
 			return fmt.Sprintf("step %d: %s", h+1, why)
 		}
 	}
@@ -221,13 +221,13 @@ func (d *Demand) check() string {
 	return ""
 }
 
-func checkQuantiles(q predict.Quantiles) string {
+func checkQuantiles(q *predict.Quantiles) string {
 	last := 0.0
 	for _, v := range q {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return "not a number"
-		}
-		if v < last-1e-9 {
+		if !(v >= last-1e-9 && v <= math.MaxFloat64) { // every round looks at every value
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return "not a number"
+			}
 			return "quantiles fall or are negative"
 		}
 		last = v

@@ -249,8 +249,12 @@ func (s *shares) tightest() (which resource, pressure float64) {
 }
 
 // HostPressure is the forecast p90 of the host's peak demand as a share of what may
-// be used, of cores or of that resource which is shorter.
+// be used, of cores or of that resource which is shorter. It is NaN while anything is
+// missing.
 func HostPressure(h Host) float64 {
+	if len(h.missing()) > 0 {
+		return math.NaN()
+	}
 	g := h.grid()
 	s := h.shares(g)
 	_, pressure := s.tightest()

@@ -211,6 +211,10 @@ func TestNoSlotsWithoutTraffic(t *testing.T) {
 	if s := Slots(*h, p.Classes, p.SlotProbability, epoch); s[0].Free == 0 {
 		t.Errorf("%+v", s)
 	}
+	h.VMs[0].CPU.Ready = false
+	if got := HostPressure(*h); !math.IsNaN(got) {
+		t.Errorf("pressure %.3f with a VM that is not forecast", got)
+	}
 }
 
 // TestNeedOfTrafficTravels: what is sent is what is read, and nonsense is refused.

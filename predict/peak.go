@@ -91,10 +91,14 @@ func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
 	// demand say that a third one lies as far beyond.
 	var sigma [maxHorizon]float64
 	for h := range steps {
-		sigma[h] = math.Inf(1)
-		for l := 1; l < len(Levels); l++ {
-			sigma[h] = min(sigma[h], (steps[h][l]-steps[h][0])*overGaussian[l])
+		q := &steps[h]
+		s := (q[1] - q[0]) * overGaussian[1]
+		for l := 2; l < len(q); l++ {
+			if wide := (q[l] - q[0]) * overGaussian[l]; wide < s {
+				s = wide
+			}
 		}
+		sigma[h] = s
 	}
 	n := len(steps)
 	first, last := sigma[0], sigma[n-1]
@@ -105,10 +109,13 @@ func (t *peakTables) prior(steps []Quantiles, top float64) Quantiles {
 	m = min(max(m, 1), float64(len(*t)-1))
 	var out Quantiles
 	for i, z := range (*t)[int(m+0.5)] {
-		out[i] = math.Inf(-1)
+		highest := math.Inf(-1)
 		for h := range steps {
-			out[i] = max(out[i], steps[h][0]+sigma[h]*z-top)
+			if v := steps[h][0] + sigma[h]*z - top; v > highest {
+				highest = v
+			}
 		}
+		out[i] = highest
 	}
 	return out
 }

@@ -62,6 +62,7 @@ func (p *spread) quantiles(dst []Quantiles) bool {
 		return false
 	}
 	var below, above Quantiles
+	var median float64
 	from, to, a := 0, 0, -1
 	for h := 1; h <= len(dst); h++ {
 		if h > to && a < len(p.lags)-1 {
@@ -69,8 +70,12 @@ func (p *spread) quantiles(dst []Quantiles) bool {
 			below, from = above, to
 			above, to = p.offsets(a), p.lags[a].steps
 			if a == 0 {
-				below, from = above, to-1
+				below, from, median = above, to-1, above[0]
 			}
+			// The median is corrected by the errors one step ahead alone: they show a
+			// skewed series as well, and unlike those far ahead they do not go on
+			// correcting for a shift that is long over.
+			above[0] = median
 		}
 		share := min(1, float64(h-from)/float64(to-from))
 		q := &dst[h-1]
@@ -89,13 +94,5 @@ func (p *spread) offsets(a int) Quantiles {
 	for i, z := range gaussian {
 		prior[i] = z * p.sigma[l.steps-1]
 	}
-	q := p.seen[a].blend(prior, l.independent())
-	if a == 0 {
-		return q
-	}
-	// The median is corrected by the errors one step ahead alone: they show a
-	// skewed series as well, and unlike those far ahead they do not go on
-	// correcting for a shift that is long over.
-	q[0] = p.seen[0].blend(Quantiles{}, p.lags[0].independent())[0]
-	return q
+	return p.seen[a].blend(prior, l.independent())
 }

@@ -221,14 +221,12 @@ func (a *agents) gossip() {
 // digest is what host i would gossip now.
 func (a *agents) digest(i int) planner.Peer {
 	h := &a.hosts[i].host
-	p := planner.Peer{ID: h.ID, Name: h.Name, Alive: !a.hosts[i].dead, Free: map[string]int{}, Incoming: len(h.Incoming), Pressure: 2.55}
+	p := planner.Peer{ID: h.ID, Name: h.Name, Alive: !a.hosts[i].dead, Free: map[string]int{}, Incoming: len(h.Incoming), Pressure: planner.HostPressure(*h)}
 	for _, s := range planner.Slots(*h, a.policy.Classes, a.policy.SlotProbability, a.epoch) {
 		p.Free[s.Class] = s.Free
 	}
-	if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
-		p.Pressure = planner.HostPressure(*h)
-	} else if len(h.VMs) == 0 {
-		p.Pressure = 0
+	if math.IsNaN(p.Pressure) {
+		p.Pressure = 2.55 // as much as a digest can say
 	}
 	return p
 }

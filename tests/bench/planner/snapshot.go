@@ -113,12 +113,9 @@ func peersOf(hosts []planner.Host, p planner.Policy) []planner.Peer {
 }
 
 func digest(h *planner.Host, p planner.Policy) planner.Peer {
-	d := planner.Peer{ID: h.ID, Name: h.Name, Alive: true, Free: map[string]int{}}
+	d := planner.Peer{ID: h.ID, Name: h.Name, Alive: true, Free: map[string]int{}, Pressure: planner.HostPressure(*h)}
 	for _, s := range planner.Slots(*h, p.Classes, p.SlotProbability, epoch) {
 		d.Free[s.Class] = s.Free
-	}
-	if f := planner.HostForecast(*h); f.Ready && f.Peak.Known() {
-		d.Pressure = f.Peak[2] / float64(h.Capacity.CPU)
 	}
 	return d
 }
