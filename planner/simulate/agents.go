@@ -118,6 +118,16 @@ func (a *agents) begin(st *stage) error {
 	return nil
 }
 
+// waits says that nobody would decide anew, and that all digests have arrived.
+func (a *agents) waits() bool {
+	for i := range a.hosts {
+		if a.stale[i] || a.hosts[i].due(false) {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *agents) round(st *stage, sample bool) []Move {
 	if sample {
 		a.observe(st)
@@ -132,7 +142,7 @@ func (a *agents) round(st *stage, sample bool) []Move {
 	at := a.epoch.Add(time.Duration(st.now * float64(time.Second)))
 	var due []int
 	for _, i := range a.rng.Perm(len(a.hosts)) {
-		if x := &a.hosts[i]; !x.dead && len(x.host.VMs) > 0 && (sample || x.again) {
+		if a.hosts[i].due(sample) {
 			due = append(due, i)
 		}
 	}
@@ -151,6 +161,11 @@ func (a *agents) round(st *stage, sample bool) []Move {
 		}
 	}
 	return moves
+}
+
+// due says that the agent plans in this round.
+func (x *agent) due(sample bool) bool {
+	return !x.dead && len(x.host.VMs) > 0 && (sample || x.again)
 }
 
 // decide plans for the agent's own host. It touches nothing that another agent sees.

@@ -78,6 +78,12 @@ type beginner interface {
 	begin(st *stage) error
 }
 
+// waiter is a policy that may have nothing to do in a round between two changes of
+// demand.
+type waiter interface {
+	waits() bool
+}
+
 // idle moves nothing.
 type idle struct{}
 
@@ -159,6 +165,9 @@ func (st *stage) step(p policy, t float64, n int, end float64) {
 		}
 		st.land(at, p)
 		if r%every > 0 {
+			if w, ok := p.(waiter); ok && w.waits() {
+				continue
+			}
 			st.pass(at)
 		} else {
 			st.update(at, r == 0 && st.sampled(at))
