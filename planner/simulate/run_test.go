@@ -100,6 +100,45 @@ func TestRefusedVMsDoNotHideSmallerOnes(t *testing.T) {
 	}
 }
 
+// TestNobodyKnowsTheFuture: VMs that stop after a sample are moved until then as those
+// are that go on, wherever it lies in what the forecasters take in one go.
+func TestNobodyKnowsTheFuture(t *testing.T) {
+	some := 0
+	for last := 60; last < 60+ahead; last++ {
+		var moved [2][]int
+		for i, after := range []float32{0.6, 0} {
+			s := lopsided()
+			for v := range s.VMs {
+				for k := range s.Steps {
+					switch {
+					case k < last-1:
+						s.VMs[v].Demand[k] *= 0.5
+					case k > last:
+						s.VMs[v].Demand[k] = after
+					}
+				}
+			}
+			_, err := Run(s, Options{Policy: "headroom", Seed: 1, Sample: func(x Sample) {
+				if x.Step <= last {
+					moved[i] = append(moved[i], x.Migrations)
+				}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if moved[0][len(moved[0])-1] > 0 {
+			some++
+		}
+		if diff := cmp.Diff(moved[0], moved[1]); diff != "" {
+			t.Errorf("last sample %d: %s", last, diff)
+		}
+	}
+	if some <= ahead/2 {
+		t.Errorf("in %d runs of %d alone something moved at once: the others show nothing", some, ahead)
+	}
+}
+
 func TestSameArgumentsSameResult(t *testing.T) {
 	o := Options{Policy: "headroom", Seed: 3, Faults: Faults{FailedMigrations: 0.5, SlowMigrations: 0.5, LostGossip: 0.5, StaleOffers: 0.5, WrongForecasts: 0.3}}
 	a, err := Run(lopsided(), o)
