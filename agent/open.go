@@ -126,7 +126,7 @@ func openSampler(_ context.Context, o *opener, opts *Options) error {
 	}
 	o.add(sampler.Close)
 	opts.Sampler = sampler
-	links, err := bpf.OpenLinks()
+	links, err := bpf.OpenLinks(so)
 	if err != nil {
 		opts.Logger.Warn("network rates are absent", "err", err)
 		return nil

@@ -1,13 +1,11 @@
 package bpf
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
+	"runtime"
+	"slices"
+	"sync/atomic"
 )
 
 // LinkStats are the counters of one network interface as the host sees it: a
@@ -18,257 +16,149 @@ type LinkStats struct {
 	RxDropped, TxDropped uint64
 }
 
-const (
-	// maxLinks limits the interfaces kept.
-	maxLinks = 8192
-	// refreshNames is how many reads a name is believed. Only a rename makes
-	// one wrong: the kernel does not reuse an index.
-	refreshNames = 64
-	// dumpTries is how often a dump is asked for that the kernel says was
-	// disturbed by a change.
-	dumpTries = 3
-)
+// checkEvery is how many readings by BPF are believed without a look at netlink.
+const checkEvery = 64
 
-// Links reads the counters of all interfaces of the network namespace that it
-// was opened in. It needs no right. One goroutine at a time may use it.
+// Links reads the counters of the interfaces of the network namespace that it was
+// opened in: those of taps by a BPF program where that can be had (TierSyscall),
+// all others, and without BPF the taps too, from a netlink dump, which needs no
+// right (TierNetlink). One goroutine at a time may use it.
 type Links struct {
-	fd, ioctl int
-	seq       uint32
-	reads     int
-	table     linkTable
-	byName    map[string]int // index in table
-	buf       []byte
-	request   [nlHeader + statsHeader]byte
+	dump *linkDump
+	// taps is nil where the dump alone is read.
+	taps  *tapReader
+	reads int
+	// due: the taps must be held against the dump. dumped: the dump is of the
+	// latest Read.
+	due, dumped bool
+	before      []tapRecord
+	// state is what other goroutines may ask for.
+	state atomic.Pointer[linkState]
 }
 
-// OpenLinks opens the netlink socket.
-func OpenLinks() (*Links, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+type linkState struct {
+	tier    Tier
+	refused []Refusal
+}
+
+// OpenLinks opens the interfaces of the calling thread's network namespace. Of the
+// options only Tiers counts: without TierSyscall among them, netlink is read alone.
+func OpenLinks(opts Options) (*Links, error) {
+	// Netlink and the program must be in one namespace, which is the thread's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dump, err := openLinkDump()
 	if err != nil {
-		return nil, fmt.Errorf("open netlink socket (systemd: RestrictAddressFamilies=AF_NETLINK): %w", err)
+		return nil, err
 	}
-	l := &Links{fd: fd, ioctl: -1, byName: map[string]int{}, buf: make([]byte, 64<<10)}
-	// The kernel answers at once; this only keeps a bug from blocking the agent.
-	second := unix.Timeval{Sec: 1}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &second); err != nil {
-		return nil, errors.Join(fmt.Errorf("set netlink timeout: %w", err), l.Close())
+	l := &Links{dump: dump}
+	l.state.Store(&linkState{tier: TierNetlink})
+	if len(opts.Tiers) > 0 && !slices.Contains(opts.Tiers, TierSyscall) {
+		return l, nil
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, errors.Join(fmt.Errorf("bind netlink socket: %w", err), l.Close())
+	if l.taps, err = openTaps(); err == nil {
+		l.state.Store(&linkState{tier: TierSyscall})
+		err = l.readTaps()
 	}
-	l.ioctl, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open socket for interface names: %w", err), l.Close())
+		l.fallBack(err)
 	}
 	return l, nil
 }
 
-// Read takes in every interface's counters, from one netlink dump. In the
-// steady state it allocates nothing. After an error Stats knows no interface.
+// Tier is what reads the taps now. Any goroutine may ask.
+func (l *Links) Tier() Tier { return l.state.Load().tier }
+
+// Refused tells why a better tier does not read the taps. Any goroutine may ask.
+func (l *Links) Refused() []Refusal { return slices.Clone(l.state.Load().refused) }
+
+// fallBack leaves BPF for good.
+func (l *Links) fallBack(why error) {
+	if l.taps != nil {
+		why = errors.Join(why, l.taps.close())
+		l.taps = nil
+	}
+	l.state.Store(&linkState{tier: TierNetlink, refused: []Refusal{{Tier: TierSyscall, Err: why}}})
+}
+
+// Read takes in the counters of all taps at once. In the steady state it allocates
+// nothing. After an error Stats knows no interface.
 func (l *Links) Read() error {
-	if l.fd < 0 {
+	if l.dump.fd < 0 {
 		return fmt.Errorf("read link statistics: %w", ErrClosed)
 	}
-	if err := l.dump(); err != nil {
-		l.table.forget()
-		clear(l.byName)
+	l.dumped = false
+	if l.taps != nil {
+		err := l.readTaps()
+		if err == nil {
+			return nil
+		}
+		l.fallBack(err)
+	}
+	if err := l.readDump(); err != nil {
 		return fmt.Errorf("read link statistics: %w", err)
-	}
-	l.reads++
-	renamed := l.table.end()
-	for i := range l.table.links {
-		e := &l.table.links[i]
-		if e.name != "" && l.reads%refreshNames != 0 {
-			continue
-		}
-		was := e.name
-		if err := l.resolve(e); err != nil {
-			e.name = "" // gone since the dump
-		}
-		renamed = renamed || e.name != was
-	}
-	if renamed {
-		clear(l.byName)
-		for i := range l.table.links {
-			if name := l.table.links[i].name; name != "" {
-				l.byName[name] = i
-			}
-		}
 	}
 	return nil
 }
 
-// Stats returns what the latest Read saw of the interface of that name.
-func (l *Links) Stats(name string) (LinkStats, bool) {
-	i, ok := l.byName[name]
-	if !ok {
-		return LinkStats{}, false
+func (l *Links) readDump() error {
+	l.dumped = true
+	return l.dump.read()
+}
+
+// readTaps has the program read the taps. When a tap is new, and now and then,
+// what it read is held against netlink: a kernel may come to count elsewhere.
+func (l *Links) readTaps() error {
+	changed, err := l.taps.read()
+	if err != nil {
+		return err
 	}
-	return l.table.links[i].stats, true
+	l.dump.stale = l.dump.stale || changed
+	l.due = l.due || changed || l.reads%checkEvery == 0
+	l.reads++
+	if !l.due {
+		return nil
+	}
+	l.before = append(l.before[:0], l.taps.records()...)
+	if err := l.readDump(); err != nil {
+		return nil // not the program's fault; it is due still
+	}
+	changed, err = l.taps.read()
+	if err != nil || changed {
+		return err
+	}
+	l.due = false
+	return l.dump.table.vouch(l.before, l.taps.records())
+}
+
+// Stats returns what the latest Read saw of the interface of that name. Asking for
+// another interface than a tap costs a dump, once after each Read.
+func (l *Links) Stats(name string) (LinkStats, bool) {
+	if l.taps != nil {
+		if s, ok := l.taps.stats(name); ok {
+			return s, true
+		}
+		if !l.dumped && l.readDump() != nil {
+			return LinkStats{}, false
+		}
+	}
+	return l.dump.stats(name)
 }
 
 // Len is the number of interfaces that the latest Read saw.
-func (l *Links) Len() int { return len(l.table.links) }
-
-// resolve asks the kernel for the name of an interface.
-func (l *Links) resolve(e *linkEntry) error {
-	var req struct { // struct ifreq
-		name  [unix.IFNAMSIZ]byte
-		index uint32
-		_     [20]byte
+func (l *Links) Len() int {
+	if l.taps != nil {
+		return l.taps.devices()
 	}
-	req.index = e.index
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.ioctl), unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&req)))
-	if errno != 0 {
-		return errno
-	}
-	name, _, _ := bytes.Cut(req.name[:], []byte{0})
-	if string(name) != e.name { // a comparison allocates nothing
-		e.name = string(name)
-	}
-	return nil
+	return len(l.dump.table.links)
 }
 
-// dump asks for all statistics and takes the answers in.
-func (l *Links) dump() error {
-	for try := 1; ; try++ {
-		if err := l.send(); err != nil {
-			return err
-		}
-		disturbed, err := l.receive()
-		if err != nil {
-			return err
-		}
-		if !disturbed {
-			return nil
-		}
-		if try == dumpTries {
-			return errors.New("interfaces kept changing during the dump: try again")
-		}
-	}
-}
-
-const (
-	nlHeader    = unix.SizeofNlMsghdr
-	statsHeader = 12 // struct if_stats_msg
-	statsLink64 = 1  // IFLA_STATS_LINK_64
-	// minLinkStats is what is read of struct rtnl_link_stats64, which grows.
-	minLinkStats = 8 * 8
-)
-
-func (l *Links) send() error {
-	l.seq++
-	l.table.begin()
-	b := l.request[:]
-	order := binary.NativeEndian
-	order.PutUint32(b[0:], uint32(len(b)))
-	order.PutUint16(b[4:], unix.RTM_GETSTATS)
-	order.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	order.PutUint32(b[8:], l.seq)
-	order.PutUint32(b[nlHeader+8:], 1<<(statsLink64-1))
-	if _, err := unix.Write(l.fd, b); err != nil {
-		return fmt.Errorf("ask the kernel: %w", err)
-	}
-	return nil
-}
-
-// receive reads answers to the latest request until the last one.
-func (l *Links) receive() (disturbed bool, err error) {
-	for {
-		n, err := unix.Read(l.fd, l.buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return false, fmt.Errorf("answer of the kernel: %w", err)
-		}
-		done, intr, err := l.parse(l.buf[:n])
-		disturbed = disturbed || intr
-		if done || err != nil {
-			return disturbed, err
-		}
-	}
-}
-
-// parse takes in one datagram of answers.
-func (l *Links) parse(b []byte) (done, disturbed bool, err error) {
-	order := binary.NativeEndian
-	for len(b) >= nlHeader {
-		size := int(order.Uint32(b))
-		if size < nlHeader || size > len(b) {
-			return false, false, fmt.Errorf("netlink message of %d bytes in %d", size, len(b))
-		}
-		body := b[nlHeader:size]
-		kind, flags, seq := order.Uint16(b[4:]), order.Uint16(b[6:]), order.Uint32(b[8:])
-		b = b[min((size+3)&^3, len(b)):]
-		if seq != l.seq {
-			continue // left over from a request that timed out
-		}
-		disturbed = disturbed || flags&unix.NLM_F_DUMP_INTR != 0
-		switch kind {
-		case unix.NLMSG_DONE:
-			return true, disturbed, nil
-		case unix.NLMSG_ERROR:
-			return true, disturbed, netlinkError(body)
-		case unix.RTM_NEWSTATS:
-			l.take(body)
-		}
-	}
-	return false, disturbed, nil
-}
-
-func netlinkError(body []byte) error {
-	if len(body) < 4 {
-		return errors.New("short netlink error")
-	}
-	errno := unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
-	if errno == unix.EOPNOTSUPP || errno == unix.EINVAL {
-		return fmt.Errorf("%w: needs RTM_GETSTATS (mainline 4.7): %w", ErrNotSupported, errno)
-	}
-	return errno
-}
-
-// take stores the statistics of one RTM_NEWSTATS message.
-func (l *Links) take(body []byte) {
-	if len(body) < statsHeader {
-		return
-	}
-	order := binary.NativeEndian
-	index := order.Uint32(body[4:])
-	for b := body[statsHeader:]; len(b) >= 4; {
-		size, kind := int(order.Uint16(b)), order.Uint16(b[2:])
-		if size < 4 || size > len(b) {
-			return
-		}
-		if kind == statsLink64 && size >= 4+minLinkStats {
-			l.store(index, b[4:size])
-		}
-		b = b[min((size+3)&^3, len(b)):]
-	}
-}
-
-// store reads struct rtnl_link_stats64.
-func (l *Links) store(index uint32, b []byte) {
-	e := l.table.next(index)
-	if e == nil {
-		return
-	}
-	field := func(i int) uint64 { return binary.NativeEndian.Uint64(b[8*i:]) }
-	e.stats = LinkStats{
-		RxPackets: field(0), TxPackets: field(1),
-		RxBytes: field(2), TxBytes: field(3),
-		RxDropped: field(6), TxDropped: field(7),
-	}
-}
-
-// Close closes the sockets. Closing twice is no error.
+// Close frees the program and the sockets. Closing twice is no error.
 func (l *Links) Close() error {
-	var errs []error
-	for _, fd := range []*int{&l.fd, &l.ioctl} {
-		if *fd >= 0 {
-			errs = append(errs, unix.Close(*fd))
-			*fd = -1
-		}
+	errs := []error{l.dump.close()}
+	if l.taps != nil {
+		errs = append(errs, l.taps.close())
+		l.taps = nil
 	}
 	return errors.Join(errs...)
 }

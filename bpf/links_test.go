@@ -15,7 +15,7 @@ import (
 
 func openLinks(t testing.TB) *Links {
 	t.Helper()
-	l, err := OpenLinks()
+	l, err := OpenLinks(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,16 +83,22 @@ func sysfsStats(t *testing.T, name string) LinkStats {
 }
 
 func TestLinksAllocateNothing(t *testing.T) {
-	l := openLinks(t)
-	read := func() {
-		if err := l.Read(); err != nil {
-			t.Fatal(err)
+	inOwnNamespace(t)
+	newTap(t, "vnet0")
+	for _, l := range []*Links{openLinks(t), openReference(t)} {
+		pass := func() {
+			read(t, l)
+			for _, name := range []string{"vnet0", "lo"} {
+				if _, ok := l.Stats(name); !ok {
+					t.Fatalf("%s is missing", name)
+				}
+			}
 		}
-	}
-	read()
-	// Enough reads to see the names asked for anew.
-	if n := testing.AllocsPerRun(2*refreshNames, read); n != 0 {
-		t.Errorf("%v allocations a read", n)
+		pass()
+		// Enough to see the taps checked and the names asked for anew.
+		if n := testing.AllocsPerRun(2*refreshNames, pass); n != 0 {
+			t.Errorf("%v allocations a read by tier %s", n, l.Tier())
+		}
 	}
 }
 
@@ -130,7 +136,7 @@ func statsOf(index uint32, fields int) []byte {
 }
 
 func TestLinksParse(t *testing.T) {
-	l := &Links{seq: 7}
+	l := &linkDump{seq: 7}
 	datagram := append(message(unix.RTM_NEWSTATS, 7, statsOf(3, 25)), message(unix.RTM_NEWSTATS, 6, statsOf(4, 25))...)
 	datagram = append(datagram, message(unix.RTM_NEWSTATS, 7, statsOf(5, 4))...)
 	done, disturbed, err := l.parse(append(datagram, message(unix.NLMSG_DONE, 7, make([]byte, 4))...))
@@ -154,7 +160,7 @@ func FuzzLinksParse(f *testing.F) {
 	f.Add(message(unix.NLMSG_ERROR, 7, make([]byte, 4)))
 	f.Add(message(unix.NLMSG_DONE, 7, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := &Links{seq: 7}
+		l := &linkDump{seq: 7}
 		_, _, _ = l.parse(b)
 		if len(l.table.links) > len(b)/(nlHeader+statsHeader+4+minLinkStats) {
 			t.Errorf("%d links from %d bytes", len(l.table.links), len(b))

@@ -31,6 +31,7 @@ func helperTiers(out io.Writer) {
 	for _, f := range featureOrder {
 		fmt.Fprintln(out, f, tryFeature(s, f))
 	}
+	fmt.Fprintln(out, "links", tryLinks())
 }
 
 func tryFeature(s *Sampler, f Feature) string {
@@ -43,6 +44,26 @@ func tryFeature(s *Sampler, f Feature) string {
 		return err.Error()
 	}
 	return "works"
+}
+
+func tryLinks() string {
+	l, err := OpenLinks(Options{})
+	if err != nil {
+		return err.Error()
+	}
+	defer l.Close()
+	if err := l.Read(); err != nil {
+		return err.Error()
+	}
+	if _, ok := l.Stats("lo"); !ok {
+		return "show no loopback"
+	}
+	for _, r := range l.Refused() {
+		if !errors.Is(r.Err, ErrNotPermitted) || !strings.Contains(r.Err.Error(), "CAP_BPF and CAP_PERFMON") {
+			return r.Err.Error()
+		}
+	}
+	return "by " + string(l.Tier())
 }
 
 func tryTier(tier Tier) string {
@@ -110,7 +131,7 @@ func TestTwoCapabilitiesSuffice(t *testing.T) {
 	open(t, TierSyscall)
 	got := runAsNobody(t, unix.CAP_BPF, unix.CAP_PERFMON)
 	want := "syscall works\niter works\nprocfs works without io\n" +
-		"block-io works\nwait-tail works\nkvm-exits works\n"
+		"block-io works\nwait-tail works\nkvm-exits works\nlinks by syscall\n"
 	if got != want {
 		t.Errorf("with CAP_BPF and CAP_PERFMON:\n%s\nwant:\n%s", got, want)
 	}
@@ -120,7 +141,7 @@ func TestWithoutRightsProcfsIsLeft(t *testing.T) {
 	for _, caps := range [][]uintptr{nil, {unix.CAP_PERFMON}, {unix.CAP_BPF}} {
 		got := runAsNobody(t, caps...)
 		want := "syscall not permitted\niter not permitted\nprocfs works without io\n" +
-			"block-io not permitted\nwait-tail not permitted\nkvm-exits not permitted\n"
+			"block-io not permitted\nwait-tail not permitted\nkvm-exits not permitted\nlinks by netlink\n"
 		if got != want {
 			t.Errorf("with capabilities %v:\n%s\nwant:\n%s", caps, got, want)
 		}

@@ -100,6 +100,7 @@ const (
 	TierSyscall Tier = "syscall" // A: a BPF program walks the targets' threads
 	TierIter    Tier = "iter"    // B: the kernel's task iterator, filtered
 	TierProcfs  Tier = "procfs"  // C: /proc through descriptors kept open
+	TierNetlink Tier = "netlink" // of Links: one RTM_GETSTATS dump
 )
 
 // Cost is what sampling itself costs.

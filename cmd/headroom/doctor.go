@@ -127,7 +127,7 @@ func checkSampler(cfg config.Config) finding {
 }
 
 func checkNetwork() finding {
-	l, err := bpf.OpenLinks()
+	l, err := bpf.OpenLinks(bpf.Options{})
 	if err != nil {
 		return finding{"network counters", gradeWarn, err.Error(), "network rates will be absent"}
 	}

@@ -6,8 +6,9 @@
 // import nothing of headroom: package bpf gives the bytes their meaning.
 package kern
 
-//go:generate -command compile go tool bpf2go -target bpfel -cc clang -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu"
+//go:generate -command compile go tool bpf2go -target bpfel -cc clang-14 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu"
 //go:generate compile -type pass -type walk -type thread Sampler sampler.bpf.c
 //go:generate compile -type direction -type blockio -type memo BlockIO blockio.bpf.c
 //go:generate compile -type tail WaitTail waittail.bpf.c
+//go:generate compile -type reading -type tap Taps taps.bpf.c
 //go:generate compile -type exits Exits exits.bpf.c

@@ -58,7 +58,7 @@ func (net *network) enter(n int) (err error) {
 	if net.bare, err = openBareDump(); err != nil {
 		return err
 	}
-	net.links, err = bpf.OpenLinks()
+	net.links, err = bpf.OpenLinks(bpf.Options{})
 	return err
 }
 

@@ -10,7 +10,7 @@ import (
 	"headroom/bpf"
 )
 
-//go:generate go tool bpf2go -target bpfel -cc clang -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf/internal/kern -I/usr/include/x86_64-linux-gnu" textbook textbook.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I../../../bpf/internal/kern -I/usr/include/x86_64-linux-gnu" textbook textbook.bpf.c
 
 const roundTrips = 40000
 
