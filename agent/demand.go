@@ -66,7 +66,7 @@ func (v *vm) asks(s signal) float64 {
 	case signalDisk:
 		return v.now.diskRead + v.now.diskWrite
 	default:
-		return math.Max(v.now.netRx, v.now.netTx)
+		return math.Max(v.now.network.rx, v.now.network.tx)
 	}
 }
 

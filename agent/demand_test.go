@@ -47,7 +47,7 @@ func watched(t *testing.T, l *loop, windows int) *vm {
 		s := bpf.Sample{ID: "v", At: at, Since: time.Second, VCPU: at / 2, Valid: true, ReadBytes: uint64(i) * 20e6, WriteBytes: uint64(i) * 10e6, RSS: 400 << 20}
 		v.observe(&s, 1)
 		if i > 0 {
-			v.now.netRx, v.now.netTx = 5e6, 1e6
+			v.now.network.rx, v.now.network.tx = 5e6, 1e6
 		}
 		v.learn(time.Unix(int64(i), 0), 0)
 	}

@@ -222,8 +222,8 @@ func (l *loop) keep(at time.Time, v *vm) {
 	put(history.CPUWait, v.now.waited)
 	put(history.DiskRead, v.now.diskRead)
 	put(history.DiskWrite, v.now.diskWrite)
-	put(history.NetRx, v.now.netRx)
-	put(history.NetTx, v.now.netTx)
+	put(history.NetRx, v.now.network.rx)
+	put(history.NetTx, v.now.network.tx)
 	put(history.MajorFaults, v.now.majorFaults)
 	put(history.Switches, v.now.switches)
 	if v.sample.Has(bpf.SignalRSS) {

@@ -44,6 +44,9 @@ var (
 	descRefused    = desc("mesh_refused_total", "What the mesh refused, by reason.", "reason")
 	descDigests    = desc("mesh_digests_total", "Digests sent, and held back by the gossip budget.", "what")
 	descPass       = desc("sampler_pass_seconds", "Mean CPU time of one sampling pass.")
+	descTaps       = desc("sampler_taps_seconds", "Mean CPU time of one reading of the taps.")
+	descTapPackets = desc("vm_network_packets_per_second", "Packets to and from the VM in the last window.", "vm", "name", "direction")
+	descTapDrops   = desc("vm_network_drops_per_second", "Packets lost on the way to and from the VM in the last window.", "vm", "name", "direction")
 	descSamples    = desc("history_samples", "Samples in the history.")
 	descCorrupt    = desc("history_corrupt_total", "Corrupt values skipped.")
 	descMigrations = desc("migrations", "Latest migrations by role and outcome; running ones have the outcome of their phase.", "role", "outcome")
@@ -77,6 +80,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(descWait, s.Host.WaitSeconds)
 	gauge(descPressure, s.Host.PressureProbability)
 	gauge(descPass, s.Sampler.PassUS/1e6)
+	if s.Sampler.Taps != "" {
+		gauge(descTaps, s.Sampler.TapsUS/1e6)
+	}
 	gauge(descSamples, float64(s.History.Samples))
 	counter(descCorrupt, float64(s.History.Corrupt))
 	counter(descEventsLost, float64(c.a.hub.lost()))
@@ -130,6 +136,16 @@ func collectVM(v *api.VM, gauge, counter emit) {
 		for direction, p99 := range map[string]*float64{"read": b.ReadP99US, "write": b.WriteP99US} {
 			if p99 != nil {
 				gauge(descBlockP99, *p99/1e6, v.ID, v.Name, direction)
+			}
+		}
+	}
+	for d, rates := range map[*prometheus.Desc]map[string]*float64{
+		descTapPackets: {"rx": v.NetRxPps, "tx": v.NetTxPps},
+		descTapDrops:   {"rx": v.NetRxDropsPerS, "tx": v.NetTxDropsPerS},
+	} {
+		for direction, rate := range rates {
+			if rate != nil {
+				gauge(d, *rate, v.ID, v.Name, direction)
 			}
 		}
 	}

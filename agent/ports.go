@@ -38,8 +38,11 @@ type Sampler interface {
 
 // Links reads the counters of network interfaces: bpf.Links.
 type Links interface {
+	Tier() bpf.Tier
+	Refused() []bpf.Refusal
 	Read() error
 	Stats(name string) (bpf.LinkStats, bool)
+	Cost() bpf.Cost
 	Close() error
 }
 

@@ -12,14 +12,22 @@ import (
 type rates struct {
 	used, waited        float64 // cores
 	diskRead, diskWrite float64 // bytes/s
-	netRx, netTx        float64 // bytes/s, as the guest sees them
+	network             linkRates
 	majorFaults         float64 // 1/s
 	switches            float64 // 1/s
 }
 
+// linkRates is what went through a VM's taps, as the guest sees it.
+type linkRates struct {
+	rx, tx               float64 // bytes/s
+	rxPackets, txPackets float64 // 1/s
+	rxDrops, txDrops     float64 // 1/s, lost on the way to the guest, and from it
+}
+
 func unknownRates() rates {
 	n := math.NaN()
-	return rates{used: n, waited: n, diskRead: n, diskWrite: n, netRx: n, netTx: n, majorFaults: n, switches: n}
+	return rates{used: n, waited: n, diskRead: n, diskWrite: n, majorFaults: n, switches: n,
+		network: linkRates{n, n, n, n, n, n}}
 }
 
 // Between these shares of what there is, it counts as used up more and more.
@@ -102,11 +110,17 @@ func perSecond(d, dt time.Duration) float64 { return max(0, d.Seconds()/dt.Secon
 // linkRates adds the network rates from two readings of the VM's taps. The
 // host receives what the guest sends, so the directions are exchanged.
 func (r *rates) addLinks(prev, next bpf.LinkStats, dt time.Duration) {
-	if dt <= 0 || next.RxBytes < prev.RxBytes || next.TxBytes < prev.TxBytes {
+	if dt <= 0 || next.RxBytes < prev.RxBytes || next.TxBytes < prev.TxBytes ||
+		next.RxPackets < prev.RxPackets || next.TxPackets < prev.TxPackets ||
+		next.RxDropped < prev.RxDropped || next.TxDropped < prev.TxDropped {
 		return // the tap is a new one
 	}
-	r.netTx = float64(next.RxBytes-prev.RxBytes) / dt.Seconds()
-	r.netRx = float64(next.TxBytes-prev.TxBytes) / dt.Seconds()
+	per := func(next, prev uint64) float64 { return float64(next-prev) / dt.Seconds() }
+	r.network = linkRates{
+		rx: per(next.TxBytes, prev.TxBytes), tx: per(next.RxBytes, prev.RxBytes),
+		rxPackets: per(next.TxPackets, prev.TxPackets), txPackets: per(next.RxPackets, prev.RxPackets),
+		rxDrops: per(next.TxDropped, prev.TxDropped), txDrops: per(next.RxDropped, prev.RxDropped),
+	}
 }
 
 // known returns v as a pointer, or nil when it is not known.

@@ -75,3 +75,28 @@ func TestDemandIsMonotone(t *testing.T) {
 		last = d
 	}
 }
+
+func TestLinkRatesAreTheGuests(t *testing.T) {
+	prev := bpf.LinkStats{RxBytes: 100, TxBytes: 200, RxPackets: 1, TxPackets: 2, RxDropped: 3, TxDropped: 4}
+	next := bpf.LinkStats{RxBytes: 300, TxBytes: 800, RxPackets: 21, TxPackets: 32, RxDropped: 43, TxDropped: 54}
+	r := unknownRates()
+	r.addLinks(prev, next, 2*time.Second)
+	// What the host receives the guest has sent.
+	want := linkRates{rx: 300, tx: 100, rxPackets: 15, txPackets: 10, rxDrops: 25, txDrops: 20}
+	if r.network != want {
+		t.Errorf("%+v, want %+v", r.network, want)
+	}
+	for name, fall := range map[string]func(*bpf.LinkStats){
+		"received": func(s *bpf.LinkStats) { s.RxBytes = 0 }, "sent": func(s *bpf.LinkStats) { s.TxBytes = 0 },
+		"packets received": func(s *bpf.LinkStats) { s.RxPackets = 0 }, "packets sent": func(s *bpf.LinkStats) { s.TxPackets = 0 },
+		"lost from the guest": func(s *bpf.LinkStats) { s.RxDropped = 0 }, "lost to the guest": func(s *bpf.LinkStats) { s.TxDropped = 0 },
+	} {
+		other := next
+		fall(&other)
+		r := unknownRates()
+		r.addLinks(prev, other, time.Second)
+		if !math.IsNaN(r.network.rx) || !math.IsNaN(r.network.txDrops) {
+			t.Errorf("%s fell, and the taps are taken for the same: %+v", name, r.network)
+		}
+	}
+}

@@ -69,6 +69,14 @@ func (a *Agent) samplerStatus() api.SamplerStatus {
 	for _, r := range a.o.Sampler.Refused() {
 		s.Refused = append(s.Refused, fmt.Sprintf("%s: %v", r.Tier, r.Err))
 	}
+	if a.o.Links == nil {
+		return s
+	}
+	s.Taps = string(a.o.Links.Tier())
+	s.TapsUS = float64(a.o.Links.Cost().MeanCPU) / float64(time.Microsecond)
+	for _, r := range a.o.Links.Refused() {
+		s.Refused = append(s.Refused, fmt.Sprintf("taps by %s: %v", r.Tier, r.Err))
+	}
 	return s
 }
 

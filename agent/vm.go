@@ -173,8 +173,7 @@ func (v *vm) tap(links Links, at time.Duration) {
 			v.linked = false
 			return
 		}
-		sum.RxBytes += s.RxBytes
-		sum.TxBytes += s.TxBytes
+		sum.Add(s)
 	}
 	if v.linked && len(v.dom.Taps) > 0 {
 		v.now.addLinks(v.links, sum, at-v.linksAt)

@@ -16,6 +16,16 @@ type LinkStats struct {
 	RxDropped, TxDropped uint64
 }
 
+// Add adds another interface's counters.
+func (s *LinkStats) Add(o LinkStats) {
+	s.RxBytes += o.RxBytes
+	s.TxBytes += o.TxBytes
+	s.RxPackets += o.RxPackets
+	s.TxPackets += o.TxPackets
+	s.RxDropped += o.RxDropped
+	s.TxDropped += o.TxDropped
+}
+
 // checkEvery is how many readings by BPF are believed without a look at netlink.
 const checkEvery = 64
 
@@ -32,6 +42,7 @@ type Links struct {
 	// latest Read.
 	due, dumped bool
 	before      []tapRecord
+	cost        costMeter
 	// state is what other goroutines may ask for.
 	state atomic.Pointer[linkState]
 }
@@ -87,6 +98,11 @@ func (l *Links) Read() error {
 	if l.dump.fd < 0 {
 		return fmt.Errorf("read link statistics: %w", ErrClosed)
 	}
+	// The cost is the CPU time of this thread, so the reading must stay on it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	l.cost.begin()
+	defer l.cost.end()
 	l.dumped = false
 	if l.taps != nil {
 		err := l.readTaps()
@@ -100,6 +116,10 @@ func (l *Links) Read() error {
 	}
 	return nil
 }
+
+// Cost tells what the readings so far cost, without what Stats may have asked of
+// netlink. Any goroutine may ask.
+func (l *Links) Cost() Cost { return l.cost.cost() }
 
 func (l *Links) readDump() error {
 	l.dumped = true

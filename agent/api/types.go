@@ -37,13 +37,16 @@ type HypervisorStatus struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// SamplerStatus names the sampling tier, and why a better one was refused.
+// SamplerStatus names the tiers that sample processes and taps, and why better ones
+// were refused. Taps is empty where none are read.
 type SamplerStatus struct {
 	Tier    string   `json:"tier"`
 	Refused []string `json:"refused"`
 	WindowS float64  `json:"window_s"`
 	PassUS  float64  `json:"pass_us"`
 	Passes  uint64   `json:"passes"`
+	Taps    string   `json:"taps"`
+	TapsUS  float64  `json:"taps_us"`
 }
 
 // MeshStatus is this agent's view of the cluster and what it refused.
@@ -129,6 +132,11 @@ type VM struct {
 	DiskWriteBps *float64 `json:"disk_write_bytes_per_s"`
 	NetRxBps     *float64 `json:"net_rx_bytes_per_s"`
 	NetTxBps     *float64 `json:"net_tx_bytes_per_s"`
+	NetRxPps     *float64 `json:"net_rx_packets_per_s"`
+	NetTxPps     *float64 `json:"net_tx_packets_per_s"`
+	// What was lost on the way to the guest, and from it.
+	NetRxDropsPerS *float64 `json:"net_rx_drops_per_s"`
+	NetTxDropsPerS *float64 `json:"net_tx_drops_per_s"`
 	// Minor faults are not shown: a VM's memory comes by them.
 	MajorFaultsPerS *float64 `json:"major_faults_per_s"`
 	SwitchesPerS    *float64 `json:"switches_per_s"`

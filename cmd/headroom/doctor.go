@@ -74,7 +74,7 @@ func findingsTable(w *tabwriter.Writer, findings []finding) {
 
 func (c *doctorCmd) examine(ctx context.Context) []finding {
 	cfg, findings := c.checkConfig()
-	findings = append(findings, checkMachineID(), checkSampler(cfg), checkNetwork())
+	findings = append(findings, checkMachineID(), checkSampler(cfg), checkNetwork(cfg))
 	findings = append(findings, checkCapacity(cfg)...)
 	findings = append(findings, checkLibvirt(ctx, cfg), checkLogs(hypervisor.DefaultLogDir), checkHook(cfg), checkMesh(cfg), c.checkAgent(ctx))
 	return findings
@@ -106,28 +106,36 @@ func checkMachineID() finding {
 
 // checkSampler loads the sampler as the agent would, and measures a pass.
 func checkSampler(cfg config.Config) finding {
-	o := bpf.Options{}
-	for _, t := range cfg.Sampling.Tiers {
-		o.Tiers = append(o.Tiers, bpf.Tier(t))
-	}
-	s, err := bpf.Open(o)
+	s, err := bpf.Open(samplerOptions(cfg))
 	if err != nil {
 		return finding{"sampler", gradeFail, err.Error(), "give the agent CAP_BPF and CAP_PERFMON, or allow the tier procfs"}
 	}
 	defer s.Close()
-	f := finding{Check: "sampler", Grade: gradeOK, What: "tier " + string(s.Tier())}
-	var refused []string
-	for _, r := range s.Refused() {
-		refused = append(refused, fmt.Sprintf("tier %s: %v", r.Tier, r.Err))
+	return warnOf(s.Refused(), finding{Check: "sampler", Grade: gradeOK, What: "tier " + string(s.Tier())})
+}
+
+func samplerOptions(cfg config.Config) bpf.Options {
+	o := bpf.Options{}
+	for _, t := range cfg.Sampling.Tiers {
+		o.Tiers = append(o.Tiers, bpf.Tier(t))
 	}
-	if len(refused) > 0 {
-		f.Grade, f.Fix = gradeWarn, strings.Join(refused, "; ")
+	return o
+}
+
+// warnOf makes a warning of a finding for which a better tier was refused.
+func warnOf(refused []bpf.Refusal, f finding) finding {
+	var why []string
+	for _, r := range refused {
+		why = append(why, fmt.Sprintf("tier %s: %v", r.Tier, r.Err))
+	}
+	if len(why) > 0 {
+		f.Grade, f.Fix = gradeWarn, strings.Join(why, "; ")
 	}
 	return f
 }
 
-func checkNetwork() finding {
-	l, err := bpf.OpenLinks(bpf.Options{})
+func checkNetwork(cfg config.Config) finding {
+	l, err := bpf.OpenLinks(samplerOptions(cfg))
 	if err != nil {
 		return finding{"network counters", gradeWarn, err.Error(), "network rates will be absent"}
 	}
@@ -135,7 +143,8 @@ func checkNetwork() finding {
 	if err := l.Read(); err != nil {
 		return finding{"network counters", gradeWarn, err.Error(), "network rates will be absent"}
 	}
-	return finding{Check: "network counters", Grade: gradeOK, What: fmt.Sprintf("%d interfaces", l.Len())}
+	return warnOf(l.Refused(), finding{Check: "network counters", Grade: gradeOK,
+		What: fmt.Sprintf("%d interfaces, taps by tier %s", l.Len(), l.Tier())})
 }
 
 func checkCapacity(cfg config.Config) []finding {

@@ -57,6 +57,9 @@ func statusTable(w *tabwriter.Writer, s api.Status) {
 		row(w, "Hypervisor:", s.Hypervisor.Driver+" "+s.Hypervisor.URI+", NOT connected: "+s.Hypervisor.Error)
 	}
 	row(w, "Sampler:", fmt.Sprintf("%s, every %gs, %.0f us a pass", s.Sampler.Tier, s.Sampler.WindowS, s.Sampler.PassUS))
+	if s.Sampler.Taps != "" {
+		row(w, "Taps:", fmt.Sprintf("%s, %.0f us a reading", s.Sampler.Taps, s.Sampler.TapsUS))
+	}
 	for _, r := range s.Sampler.Refused {
 		row(w, "", "refused: "+r)
 	}
