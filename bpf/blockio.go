@@ -65,8 +65,14 @@ func (s *Sampler) BlockIO(id string) (BlockIO, error) {
 	return io, nil
 }
 
+// nearBucket is NEAR of blockio.bpf.c: the bucket with which latency begins there.
+const nearBucket = 4
+
 func blockCounts(d *kern.BlockIODirection) BlockCounts {
-	c := BlockCounts{Bytes: d.Bytes, Time: time.Duration(d.Time), Untimed: d.Untimed, Latency: d.Latency}
+	c := BlockCounts{Bytes: d.Bytes, Time: time.Duration(d.Time), Untimed: d.Untimed}
+	for i, n := range d.Latency {
+		c.Latency[(i+nearBucket)%len(c.Latency)] = n
+	}
 	c.Ops = c.Untimed + c.Latency.Count()
 	return c
 }

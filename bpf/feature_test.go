@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"headroom/bpf/internal/kern"
 )
 
 // enable opens a sampler with a feature or skips.
@@ -45,12 +47,28 @@ func TestBlockIOIsTheVMsOwn(t *testing.T) {
 	if w.Ops == 0 || w.Bytes < 1<<20 || w.Bytes > 4<<20 || got.Attribution != AttributionExact {
 		t.Errorf("1 MiB written and synced shows as %+v", got)
 	}
-	if w.Untimed == 0 && (w.Latency.Count() != w.Ops || w.Time <= 0 || w.Latency.Quantile(1) < w.Time/time.Duration(w.Ops)/2) {
+	var least time.Duration // by the lower edges of the buckets
+	for i, n := range w.Latency[1:] {
+		least += time.Duration(n) * (2 << i) * time.Microsecond
+	}
+	shortest := time.Duration(w.Latency[0]) * 2 * time.Microsecond
+	if w.Untimed == 0 && (w.Latency.Count() != w.Ops || w.Time < least || w.Time >= 2*least+shortest) {
 		t.Errorf("latency of %d requests: %v in all, %v", w.Ops, w.Time, w.Latency)
 	}
-	t.Logf("%d requests, mean %v, p99 below %v", w.Ops, w.Time/time.Duration(w.Ops), w.Latency.Quantile(0.99))
+	t.Logf("%d requests, %v together, p99 below %v", w.Ops, w.Time, w.Latency.Quantile(0.99))
 	if _, err := s.BlockIO("rootless"); !errors.Is(err, ErrUnattributed) {
 		t.Errorf("a VM in the root cgroup: %v", err)
+	}
+}
+
+// In the hook's memory the buckets of most requests come first.
+func TestBlockCountsHaveTheBucketsInOrder(t *testing.T) {
+	var d kern.BlockIODirection
+	d.Latency[0], d.Latency[1], d.Latency[len(d.Latency)-1] = 1, 2, 3
+	d.Untimed = 4
+	want := Histogram{nearBucket: 1, nearBucket + 1: 2, nearBucket - 1: 3}
+	if got := blockCounts(&d); got.Latency != want || got.Ops != 10 {
+		t.Errorf("%+v, want 10 requests in %v", got, want)
 	}
 }
 

@@ -23,8 +23,8 @@ type BlockIODirection struct {
 	_       structs.HostLayout
 	Bytes   uint64
 	Time    uint64
-	Untimed uint64
 	Latency [24]uint64
+	Untimed uint64
 	Pad     [5]uint64
 }
 

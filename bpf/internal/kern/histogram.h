@@ -10,9 +10,11 @@
 
 static __always_inline u32 log2_us(u64 ns)
 {
-	u64 us = ns / 1000;
+	u64 us;
 	u32 log = 0;
 
+	/* Nearly always ns fits 32 bits, for which this is ns / 1000 without dividing. */
+	us = ns >> 32 ? ns / 1000 : ns * 0x10624dd3 >> 38;
 	if (us >> 32)
 		return BUCKETS - 1;
 	if (us >> 16) {
