@@ -7,7 +7,8 @@
 // hooks nothing for these: tier A runs a BPF program that walks only the VMs'
 // threads, tier B filters the kernel's task iterator, tier C reads procfs
 // through descriptors kept open. Every tier yields the same Sample. [Links]
-// reads the traffic of all taps with one netlink dump.
+// reads the traffic of all taps: by a BPF program that sums what the kernel
+// counts on each CPU, or with one netlink dump.
 //
 // # Consequences
 //
@@ -22,9 +23,12 @@
 //     like data.
 //   - Run-queue wait holds the time throttled by a CPU quota: to the guest both
 //     are the same steal.
-//   - CPU of a thread that runs without a break is up to one tick (4 ms at
-//     HZ=250) late, which does not add up. Do not correct it with exec_start:
-//     that clock loses interrupt and steal time.
+//   - CPU of a thread that runs holds, in tiers A and B, what it used since the
+//     last tick. exec_start tells it by a clock that stands still during
+//     interrupts and steal, so the run queue's two clocks are compared. In tier C
+//     it is up to one tick (4 ms at HZ=250) late, which does not add up.
+//   - What the tap program reads is held against netlink again and again. A
+//     kernel that counts elsewhere makes Links fall back, and say so.
 //   - Tiers A and B need CAP_BPF and CAP_PERFMON, no tracefs and no other
 //     right. Those two can read all kernel memory.
 //

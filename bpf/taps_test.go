@@ -293,8 +293,9 @@ func TestOtherInterfacesComeFromNetlink(t *testing.T) {
 		if isTap != (name == "vnet0") {
 			t.Errorf("%s is taken for a tap: %v", name, isTap)
 		}
-		if strings.HasPrefix(name, "veth") && got.RxPackets+got.TxPackets < 5 {
-			t.Errorf("5 frames through %s show as %+v", name, got)
+		// Its queue may not be there yet: then they are lost.
+		if name == "veth0" && got.TxPackets+got.TxDropped < 5 {
+			t.Errorf("5 frames out of %s show as %+v", name, got)
 		}
 	}
 	if _, ok := l.Stats("nobody"); ok {

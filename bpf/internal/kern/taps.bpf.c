@@ -115,7 +115,7 @@ struct {
 	__type(value, struct tap);
 } taps SEC(".maps");
 
-/* What stays the same as long as the agent runs. */
+/* What stays the same as long as the agent runs. The agent itself cannot see it. */
 struct place {
 	u64 net;               /* its struct net, which the agent's socket holds on to */
 	u64 offsets[MAX_CPUS]; /* from a per-CPU pointer to each CPU's own */
@@ -303,5 +303,5 @@ int read_taps(void *ctx)
 	}
 	bpf_iter_num_destroy(&it);
 	bpf_rcu_read_unlock();
-	return 0;
+	return at == head ? 0 : 2; /* else there is more, or it was no list */
 }
