@@ -259,18 +259,23 @@ func TestTapsUnderTraffic(t *testing.T) {
 		})
 	}
 	var last LinkStats
-	for range 300 {
+	reads := 0
+	until(t, "300 readings under traffic", func() bool {
 		l.due = true // hold each against netlink
 		read(t, l)
 		got, _ := l.Stats("vnet0")
 		if !last.within(&got) {
-			t.Fatalf("%+v after %+v", got, last)
+			t.Errorf("%+v after %+v", got, last)
+		}
+		if got != last {
+			reads++
 		}
 		last = got
-	}
+		return reads == 300 || t.Failed() || l.Tier() != TierSyscall
+	})
 	close(stop)
 	guest.Wait()
-	if l.Tier() != TierSyscall || last.RxPackets == 0 {
+	if l.Tier() != TierSyscall {
 		t.Errorf("tier %s, %+v: %v", l.Tier(), last, l.Refused())
 	}
 }
