@@ -79,9 +79,10 @@ bench-sampler: deps ## what sampling costs, beside the other ways; writes docs/S
 	$(GO) build -o bin/bench-sampler ./tests/bench/sampler
 	bin/bench-sampler -doc docs/SAMPLER.md
 
-# About ten seconds a fault; FAULTS=n BARE=n MOVES=n for less.
+# About ten seconds a fault, half a minute each whose Finish is not answered (FINISH=n
+# with headroom and n without); FAULTS=n BARE=n MOVES=n FINISH=n for less.
 bench-faults: deps build ## faults at every phase of a hand-over in the lab, timed moves; ends with a JSON line
-	@$(GO) run ./tests/bench/faults -bin $(BIN) -out $${OUT:-bin/faults.jsonl} -faults $${FAULTS:-240} -bare $${BARE:-24} -moves $${MOVES:-15}
+	@$(GO) run ./tests/bench/faults -bin $(BIN) -out $${OUT:-bin/faults.jsonl} -faults $${FAULTS:-240} -bare $${BARE:-24} -moves $${MOVES:-15} -finish $${FINISH:-12}
 
 lab-up: build ## a lab of N hosts by hand (N=3)
 	bin/lab up $${N:-3}
@@ -113,6 +114,6 @@ reference: ## R's reference values for predict anew (needs r-cran-forecast); git
 	@for f in arima fits members; do Rscript tests/reference/$$f.R > bin/$$f.json && mv bin/$$f.json predict/testdata/ || exit 1; done
 
 # The lab's part needs root and libvirt; MESH_LAB= leaves it out.
-MESH_LAB ?= $(GO) run ./tests/bench/faults -bin $(BIN) -faults 20 -bare 0 -moves 5 -out bin/faults-short.jsonl
+MESH_LAB ?= $(GO) run ./tests/bench/faults -bin $(BIN) -faults 20 -bare 0 -moves 5 -finish 2 -out bin/faults-short.jsonl
 bench-mesh: build ## model, simulated fleets, herd, gossip, faults in the lab; ends with a JSON line
 	@$(GO) run ./tests/bench/mesh -seeds $${SEEDS:-1000} -lab "$(MESH_LAB)"

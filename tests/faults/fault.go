@@ -112,6 +112,9 @@ func (p Phase) moment(copyTime time.Duration, rng *rand.Rand) time.Duration {
 
 // inject breaks something, and returns how to mend it.
 func (r *Rig) inject(ctx context.Context, t Trial, m *move) (mend func(context.Context) error, err error) {
+	if t.Phase == Finish {
+		return r.injectFinish(ctx, t, m)
+	}
 	src, dst := m.from, m.to
 	switch t.Fault {
 	case KillSourceAgent:

@@ -13,7 +13,27 @@ type Summary struct {
 	Faults, Missed, DoubleRuns, LostVMs, Died, LeakedLeases, Unsettled int
 	SettleSMax                                                         float64
 	BareFaults, BareDoubleRuns, BareLostVMs, BareUnsettled             int
+	Finish, BareFinish                                                 Breaches // of the trials above
 	MigrateTimeRatio, PausedBlackoutMS, PlainBlackoutMS, NegotiateMS   float64
+}
+
+// Breaches are what trials did in which the reply to Finish was lost.
+type Breaches struct{ Trials, DoubleRuns, LostVMs, Unsettled int }
+
+func (b *Breaches) add(r *Result) {
+	if r.Phase != Finish || !r.Hit {
+		return
+	}
+	b.Trials++
+	b.DoubleRuns += one(r.Double())
+	b.LostVMs += one(r.Lost)
+	b.Unsettled += one(!r.Settled)
+}
+
+// figures writes them under names that begin alike.
+func (b *Breaches) figures(prefix string, out map[string]float64) {
+	out[prefix+"trials"], out[prefix+"double_runs"] = float64(b.Trials), float64(b.DoubleRuns)
+	out[prefix+"lost_vms"], out[prefix+"unsettled"] = float64(b.LostVMs), float64(b.Unsettled)
 }
 
 // Sum adds trials and timings up. Times are medians; the ratio is that of the
@@ -33,12 +53,14 @@ func Sum(trials []Result, timings []Timing) Summary {
 
 func (s *Summary) add(r *Result) {
 	if r.Bare {
+		s.BareFinish.add(r)
 		s.BareFaults++
 		s.BareDoubleRuns += one(r.Double())
 		s.BareLostVMs += one(r.Lost)
 		s.BareUnsettled += one(!r.Settled)
 		return
 	}
+	s.Finish.add(r)
 	s.Faults++
 	s.Missed += one(!r.Hit)
 	s.DoubleRuns += one(r.Double())
@@ -90,6 +112,8 @@ func (s Summary) Figures() map[string]float64 {
 		"migrate_time_ratio": s.MigrateTimeRatio, "paused_blackout_ms": s.PausedBlackoutMS,
 		"plain_blackout_ms": s.PlainBlackoutMS, "negotiate_ms": s.NegotiateMS,
 	}
+	s.Finish.figures("finish_lost_", out)
+	s.BareFinish.figures("finish_lost_bare_", out)
 	for name, v := range out {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			delete(out, name)
@@ -103,8 +127,8 @@ func Table(w io.Writer, trials []Result) {
 	fmt.Fprintln(w, "| with | fault | phase | trials | moved | stayed | died with it | ran twice | lost | leaked | settled after, worst |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 	for _, bare := range []bool{false, true} {
-		for _, f := range Faults() {
-			for _, p := range Phases() {
+		for _, f := range append(Faults(), FinishFaults(bare)...) {
+			for _, p := range append(Phases(), Finish) {
 				var group []Result
 				for _, r := range trials {
 					if r.Bare == bare && r.Fault == f && r.Phase == p {
@@ -139,7 +163,7 @@ func line(w io.Writer, group []Result) {
 		with = "virsh"
 	}
 	if unsettled > 0 {
-		settle = fmt.Sprintf("%d not within %v", unsettled, SettleLimit)
+		settle = fmt.Sprintf("%d never", unsettled)
 	}
 	fmt.Fprintf(w, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", with, group[0].Fault, group[0].Phase,
 		len(group), moved, stayed, died, twice, lost, leaked, settle)

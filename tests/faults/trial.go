@@ -13,6 +13,9 @@ import (
 const (
 	triggerLimit = 20 * time.Second
 	SettleLimit  = 60 * time.Second
+	// forkedLooks in a row, 5 s at least, at two copies after virsh has returned end
+	// a trial without headroom as not settled.
+	forkedLooks = 100
 )
 
 // Result is what a trial left behind.
@@ -61,6 +64,11 @@ func (r *Rig) Run(ctx context.Context, t Trial) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	if t.Bare {
+		if err := unstamp(ctx, m.from); err != nil {
+			return res, err
+		}
+	}
 	watchCtx, stop := context.WithCancel(ctx)
 	var c census
 	counted := make(chan struct{})
@@ -106,12 +114,28 @@ func (r *Rig) prepare(ctx context.Context, bare bool) (*move, error) {
 	return &move{from: from, to: to, since: p.Reports, done: make(chan error, 1)}, nil
 }
 
+// unstamp takes headroom's stamp from the guest: of an attempt that was given up
+// before, it would have the hook refuse a move by hand.
+func unstamp(ctx context.Context, on *side) error {
+	const namespace = "urn:headroom:1"
+	if _, err := on.host.Virsh(ctx, "metadata", guestName, namespace); err != nil {
+		return nil // it has none
+	}
+	_, err := on.host.Virsh(ctx, "metadata", guestName, namespace, "--remove", "--live", "--config")
+	return err
+}
+
 // play orders the move, breaks something, mends it, and waits for the end.
 func (r *Rig) play(ctx context.Context, t Trial, m *move, res *Result) error {
+	if t.Phase == Finish {
+		if err := r.lab.LoseFinish(ctx, m.to.host); err != nil {
+			return fmt.Errorf("lose the reply to Finish: %w", err)
+		}
+	}
 	moveCtx, end := context.WithCancel(ctx)
 	defer end()
 	go func() { m.done <- r.order(moveCtx, t.Bare, m) }()
-	res.Hit = m.await(ctx, t.Phase, triggerLimit)
+	res.Hit = r.reached(ctx, t.Phase, m)
 	if !rest(ctx, t.After) {
 		return ctx.Err()
 	}
@@ -126,7 +150,15 @@ func (r *Rig) play(ctx context.Context, t Trial, m *move, res *Result) error {
 		return fmt.Errorf("mend %s: %w", t.Fault, err)
 	}
 	begun := time.Now()
-	res.Settled = until(ctx, SettleLimit, func() bool { return r.settled(ctx, t.Bare, m, res) })
+	forked := 0
+	until(ctx, SettleLimit, func() bool {
+		res.Settled = r.settled(ctx, t.Bare, m, res)
+		// Nobody is left who would end one of two copies once virsh has returned.
+		if forked++; !t.Bare || !r.orderEnded(m, res) || !r.runsTwice(ctx) {
+			forked = 0
+		}
+		return res.Settled || forked >= forkedLooks
+	})
 	res.SettleS = time.Since(begun).Seconds()
 	return ctx.Err()
 }

@@ -71,6 +71,14 @@ func (r *Rig) forks(since uint64) ([]uint64, error) {
 	return out, nil
 }
 
+// reached waits for the beginning of a phase; false when it did not come.
+func (r *Rig) reached(ctx context.Context, p Phase, m *move) bool {
+	if p == Finish {
+		return r.replyLost(ctx, m)
+	}
+	return m.await(ctx, p, triggerLimit)
+}
+
 // await waits for what begins the phase, at most for limit; false when it did not
 // come, as in a move that failed before.
 func (m *move) await(ctx context.Context, p Phase, limit time.Duration) bool {

@@ -14,6 +14,8 @@ var programs = map[string]string{
 	"virsh":              "libvirt-clients",
 	"qemu-system-x86_64": "qemu-system-x86",
 	"nsenter":            "util-linux",
+	"iptables":           "iptables",
+	"ss":                 "iproute2",
 	"go":                 "golang, or https://go.dev/dl",
 }
 

@@ -41,6 +41,7 @@ func main() {
 type options struct {
 	bin, out     string
 	faults, bare int
+	finish       int
 	moves        int
 	seed         uint64
 	limit        time.Duration
@@ -54,6 +55,7 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "faults.jsonl", "results are appended here")
 	flag.IntVar(&o.faults, "faults", 0, "faults with headroom")
 	flag.IntVar(&o.bare, "bare", 0, "faults with bare virsh migrate")
+	flag.IntVar(&o.finish, "finish", 0, "moves whose Finish is not answered, with headroom and with bare virsh migrate, so many of each")
 	flag.IntVar(&o.moves, "moves", 0, "undisturbed moves to time, of each kind")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the plan")
 	flag.DurationVar(&o.limit, "limit", time.Hour, "begin no trial after this")
@@ -122,6 +124,9 @@ func (p *player) play(ctx context.Context) error {
 	}
 	rng := rand.New(rand.NewPCG(p.o.seed, 6))
 	plan := append(p.plan(p.o.faults, false, rng), p.plan(p.o.bare, true, rng)...)
+	for _, bare := range []bool{false, true} {
+		plan = append(plan, faults.PlanFinish(p.o.finish, bare)...)
+	}
 	if len(plan) == 0 {
 		return nil
 	}

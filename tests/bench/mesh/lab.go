@@ -11,7 +11,9 @@ import (
 
 // labFigures come from the lab of real hypervisors, and are left out without it.
 var labFigures = []string{"lab_faults", "lab_double_runs", "lab_lost_vms", "lab_leaked_leases",
-	"settle_s_max", "negotiate_ms", "migrate_time_ratio", "paused_blackout_ms", "plain_blackout_ms"}
+	"settle_s_max", "negotiate_ms", "migrate_time_ratio", "paused_blackout_ms", "plain_blackout_ms",
+	"finish_lost_trials", "finish_lost_double_runs", "finish_lost_lost_vms", "finish_lost_unsettled",
+	"finish_lost_bare_trials", "finish_lost_bare_double_runs", "finish_lost_bare_lost_vms", "finish_lost_bare_unsettled"}
 
 // runLab runs the command that breaks hand-overs between real hypervisors, and
 // takes over the figures of its last line. Without the command, root or libvirt
