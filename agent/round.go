@@ -212,7 +212,9 @@ func pressureByte(share float64) uint8 {
 // peers are the other hosts as gossip shows them.
 func (a *Agent) peers() []planner.Peer {
 	var out []planner.Peer
-	for _, m := range a.members() {
+	members := a.members()
+	life := mesh.DigestLife(a.policy.MaxDigestAge, len(members))
+	for _, m := range members {
 		if m.ID == a.o.Mesh.Self() {
 			continue
 		}
@@ -226,7 +228,7 @@ func (a *Agent) peers() []planner.Peer {
 				p.Free[c.Name] = int(m.Digest.Free[i])
 			}
 			p.Pressure, p.Incoming = float64(m.Digest.Pressure)/100, int(m.Digest.Incoming)
-			p.DigestAge, p.ValidFor = m.DigestAge, m.Digest.ValidFor
+			p.DigestAge, p.ValidFor = m.DigestAge, min(life, m.Digest.ValidFor)
 		}
 		out = append(out, p)
 	}

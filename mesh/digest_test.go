@@ -116,6 +116,27 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestDigestLife: as configured, and longer in large clusters, so that a host is
+// seen all the time also when one of its digests is lost.
+func TestDigestLife(t *testing.T) {
+	for _, c := range []struct {
+		configured time.Duration
+		hosts      int
+		want       time.Duration
+	}{
+		{5 * time.Minute, 10, 5 * time.Minute},
+		{5 * time.Minute, 200, 5 * time.Minute},
+		{5 * time.Minute, 1000, 914 * time.Second},
+		{time.Minute, 200, 137 * time.Second},
+		{30 * time.Minute, 1000, 30 * time.Minute},
+		{5 * time.Minute, maxPeers, maxValid}, // what a digest can say
+	} {
+		if got := DigestLife(c.configured, c.hosts).Round(time.Second); got != c.want {
+			t.Errorf("%v among %d hosts: %v, want %v", c.configured, c.hosts, got, c.want)
+		}
+	}
+}
+
 func TestTagsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.StringMatching(`[ -~]{0,80}`)

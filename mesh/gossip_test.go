@@ -143,6 +143,47 @@ func TestDigestLives(t *testing.T) {
 	})
 }
 
+// TestDigestOutlivesItsInterval: hosts that may tell only every 4.6 s are seen all
+// the time, although they mean their digests for 2 s, and are forgotten soon after
+// they fall silent.
+func TestDigestOutlivesItsInterval(t *testing.T) {
+	const n = 30
+	bubble(t, func(t *testing.T, w *world) {
+		all := w.startAll(n)
+		tell := func() {
+			for _, m := range all[1:] {
+				if _, err := m.PublishDigest(Digest{ValidFor: 2 * time.Second, Free: [4]uint8{1}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		known := func() (n int) {
+			for _, x := range all[0].Members() {
+				if x.HasDigest {
+					n++
+				}
+			}
+			return n
+		}
+		for range 10 {
+			tell()
+			time.Sleep(time.Second)
+		}
+		for i := range 60 {
+			tell()
+			time.Sleep(time.Second)
+			if got := known(); got != n-1 {
+				t.Fatalf("after %d s the digests of %d of %d hosts are known", i, got, n-1)
+			}
+		}
+		time.Sleep(DigestLife(2*time.Second, n) + time.Second)
+		if got := known(); got != 0 {
+			t.Errorf("%d digests are known of hosts that fell silent", got)
+		}
+		stopAll(t, all...)
+	})
+}
+
 func TestNewsReachEverybody(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		all := w.startAll(3)

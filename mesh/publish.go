@@ -40,6 +40,17 @@ func minInterval(n int) time.Duration {
 	return max(minPublish, time.Duration(float64(time.Second)/perHost))
 }
 
+// lifeIntervals is how many of its host's intervals a digest lives at least: the
+// next may be lost, and is late by up to a quarter.
+const lifeIntervals = 3
+
+// DigestLife is how long a digest may be used in a cluster of n hosts: as
+// configured, or longer where the budget lets a host tell too rarely for that. A
+// thousand hosts tell every 305 s.
+func DigestLife(configured time.Duration, n int) time.Duration {
+	return max(configured, min(maxValid, lifeIntervals*minInterval(n)))
+}
+
 // publisher is what this host last told; mu is held while it tells.
 type publisher struct {
 	mu     sync.Mutex
@@ -54,7 +65,6 @@ type publisher struct {
 	newsSent, newsHeld uint64    // guarded by mu
 	tokens             float64   // of news; guarded by mu
 	refilled           time.Time // guarded by mu
-	slow               bool      // the log has been told that digests expire too early; guarded by mu
 }
 
 // newPublisher starts with a sequence above that of an earlier run, so that peers
@@ -64,13 +74,16 @@ func newPublisher(now time.Time) *publisher {
 }
 
 // PublishDigest gossips d if it tells enough new, or the last one is half way
-// through its life, and the budget allows it; sent says whether it was. It is
-// cheap: call it with every new state.
+// through its life, and the budget allows it; sent says whether it was. Where the
+// budget is small, d lives longer than it says (DigestLife). It is cheap: call it
+// with every new state.
 func (m *Mesh) PublishDigest(d Digest) (sent bool, err error) {
 	if err := m.usable(); err != nil {
 		return false, err
 	}
-	wait := minInterval(m.serf.NumNodes())
+	members := m.serf.NumNodes()
+	wait := minInterval(members)
+	d.ValidFor = DigestLife(d.ValidFor, members)
 	now := time.Now()
 	p := m.pub
 	p.mu.Lock()
@@ -78,10 +91,6 @@ func (m *Mesh) PublishDigest(d Digest) (sent bool, err error) {
 	first, age := p.at.IsZero(), now.Sub(p.at)
 	if !first && age < d.ValidFor/2 && !p.digest.differs(d) {
 		return false, nil
-	}
-	if !p.slow && wait > d.ValidFor {
-		p.slow = true
-		m.log.Warn("digests expire before the gossip budget allows the next: peers will not see this host all the time; raise planner.max_digest_age", "valid", d.ValidFor, "interval", wait)
 	}
 	if !first && age < wait+p.extra || m.queued("event_queue") > maxQueue {
 		p.held++

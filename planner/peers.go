@@ -149,7 +149,7 @@ func (r *planning) absent(peer *Peer) []Refusal {
 	p := r.p
 	validFor := p.MaxDigestAge
 	if peer.ValidFor > 0 {
-		validFor = min(validFor, peer.ValidFor)
+		validFor = peer.ValidFor
 	}
 	var out []Refusal
 	switch {

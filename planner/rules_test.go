@@ -64,6 +64,11 @@ func TestEachPeerRule(t *testing.T) {
 		}
 	}
 	h, peer, p := pressed()
+	peer.DigestAge, peer.ValidFor = 2*p.MaxDigestAge, 3*p.MaxDigestAge // a large cluster's hosts tell rarely
+	if d := decide(h, peer, State{}, p); d.Action != ActionMove {
+		t.Errorf("a digest that lives longer than usual: %s", d.Explain())
+	}
+	h, peer, p = pressed()
 	peer.RTT = time.Second // a coordinate not to be trusted yet
 	if d := decide(h, peer, State{}, p); d.Action != ActionMove {
 		t.Errorf("unknown round trip: %s", d.Explain())

@@ -260,8 +260,8 @@ type Peer struct {
 	Pressure  float64       `json:"pressure"`
 	Incoming  int           `json:"incoming"`
 	DigestAge time.Duration `json:"digest_age_ns"`
-	// ValidFor is how long the peer meant its digest to be used; 0 means
-	// Policy.MaxDigestAge.
+	// ValidFor is how long its digest is used: as the peer meant it, within what
+	// this host lets pass; 0 means Policy.MaxDigestAge.
 	ValidFor time.Duration `json:"valid_for_ns,omitempty"`
 	RTT      time.Duration `json:"rtt_ns"`
 	RTTKnown bool          `json:"rtt_known"`

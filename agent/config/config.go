@@ -125,7 +125,7 @@ type Planner struct {
 	RefusalBackoff    Duration `toml:"refusal_backoff"`     // rest of a pair of VM and host after a refusal; 0s..24h. Default 1m
 	FreezeFailedShare float64  `toml:"freeze_failed_share"` // share of failed moves in the last hour that freezes the host; 0.001..0.99. Default 0.05
 	FreezeMinFailed   int      `toml:"freeze_min_failed"`   // failures from which that share counts; 1..100. Default 2
-	MaxDigestAge      Duration `toml:"max_digest_age"`      // older gossip is not used; 1s..1h. Default 5m
+	MaxDigestAge      Duration `toml:"max_digest_age"`      // older gossip is not used, but for three of the intervals at which a large cluster's hosts may tell; 1s..1h. Default 5m
 	MaxOfferAge       Duration `toml:"max_offer_age"`       // an older offer is not used; 1s..5m. Default 10s
 	MaxRTT            Duration `toml:"max_rtt"`             // peers further away are not asked; 0s = any; at most 10s. Default 20ms
 
