@@ -14,11 +14,13 @@ import (
 func (d *Desk) act(ctx context.Context, e negotiate.Effect) {
 	switch e := e.(type) {
 	case negotiate.Autostart:
-		attempt := d.sources[e.VM].Record.Attempt
-		d.job(ctx, func(ctx context.Context) { d.autostart(ctx, e, attempt) })
+		if e.On { // off is the following Stamp's to do
+			d.job(ctx, func(ctx context.Context) { d.autostart(ctx, e.VM) })
+		}
 	case negotiate.Stamp:
+		off := e.Lease != "" && d.sources[e.VM].Record.Autostart
 		d.job(ctx, func(ctx context.Context) {
-			d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Attempt: e.Attempt, Lease: e.Lease, Err: text(d.stamp(ctx, e))}})
+			d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Attempt: e.Attempt, Lease: e.Lease, Err: text(d.stamp(ctx, e, off))}})
 		})
 	case negotiate.StampOwned:
 		d.job(ctx, func(ctx context.Context) { d.stampOwned(ctx, e) })
@@ -86,7 +88,15 @@ func (d *Desk) metadata(ctx context.Context, vm negotiate.VMID, change func(*hyp
 	return nil
 }
 
-func (d *Desk) stamp(ctx context.Context, e negotiate.Stamp) error {
+// stamp writes the token. Where it permits a migration of a VM that starts with its
+// host, that is switched off first, or there is no permission: jobs run side by side,
+// and the copy may begin as soon as the stamp is there.
+func (d *Desk) stamp(ctx context.Context, e negotiate.Stamp, autostartOff bool) error {
+	if autostartOff {
+		if err := d.o.Hypervisor.SetAutostart(ctx, string(e.VM), false); err != nil {
+			return fmt.Errorf("autostart: %w", err)
+		}
+	}
 	return d.metadata(ctx, e.VM, func(m *hypervisor.Metadata) bool {
 		m.Attempt, m.Lease = max(m.Attempt, uint64(e.Attempt)), string(e.Lease)
 		m.From, m.To = string(e.From), string(e.To)
@@ -119,14 +129,9 @@ func (d *Desk) stampOwned(ctx context.Context, e negotiate.StampOwned) {
 	d.answer(d.copyState(ctx, e.VM, 0)) // so that the book sees that it is noted
 }
 
-func (d *Desk) autostart(ctx context.Context, e negotiate.Autostart, attempt negotiate.Attempt) {
-	err := d.o.Hypervisor.SetAutostart(ctx, string(e.VM), e.On)
-	switch {
-	case err == nil:
-	case e.On:
-		d.o.Logger.Warn("autostart not switched on again", "vm", e.VM, "err", err)
-	default:
-		d.answer(item{vm: e.VM, src: negotiate.Stamped{VM: e.VM, Attempt: attempt, Err: "autostart: " + err.Error()}})
+func (d *Desk) autostart(ctx context.Context, vm negotiate.VMID) {
+	if err := d.o.Hypervisor.SetAutostart(ctx, string(vm), true); err != nil {
+		d.o.Logger.Warn("autostart not switched on again", "vm", vm, "err", err)
 	}
 }
 

@@ -79,6 +79,8 @@ type bench struct {
 	updates []Update                                                  // guarded by mu
 	deaf    map[negotiate.HostID]bool                                 // guarded by mu
 
+	wrap func(*hypervisor.Sim) Hypervisor // what desks get that start from now on; nil: the driver itself
+
 	log    bytes.Buffer // of all desks; read when they have stopped
 	logger *slog.Logger
 }
@@ -132,8 +134,12 @@ func (b *bench) start(h negotiate.HostID) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.done = cancel, make(chan error, 1)
 	var seed uint64
+	var driver Hypervisor = b.drivers[h]
+	if b.wrap != nil {
+		driver = b.wrap(b.drivers[h])
+	}
 	desk := New(Options{
-		Self: h, Hypervisor: b.drivers[h], Journal: n.journal,
+		Self: h, Hypervisor: driver, Journal: n.journal,
 		Post:    func(_ context.Context, to negotiate.HostID, body []byte) error { return b.post(h, to, body) },
 		DestURI: func(to negotiate.HostID) (string, error) { return "sim://" + string(to), nil },
 		Admit: func(negotiate.HostID, negotiate.Message, []negotiate.Lease) *negotiate.Refusal {
@@ -492,10 +498,7 @@ func TestAgentDies(t *testing.T) {
 func (b *bench) reach(state string) {
 	b.t.Helper()
 	for range 3000 {
-		b.mu.Lock()
-		found := slices.ContainsFunc(b.updates, func(u Update) bool { return u.State == state })
-		b.mu.Unlock()
-		if found {
+		if b.saw(state) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -170,6 +170,7 @@ func (w *World) start(src, dst *simHost, v *simVM, r MigrateRequest) *simMove {
 	}
 	arriving := simVM{dom: v.snapshot(), demand: v.demand, start: v.start, dirty: v.dirty}
 	arriving.dom.State, arriving.dom.Reason, arriving.dom.Incoming = Paused, reasonMigration, true
+	arriving.dom.Autostart = false // it is the host's, not the definition's: it does not travel
 	m.copy, v.move = &arriving, m
 	dst.add(m.copy)
 	dst.tell(EventStarted, arriving.dom)
