@@ -46,7 +46,7 @@ func PlanFinish(n int, bare bool) []Trial {
 
 // replyLost waits until the reply to Finish has been lost.
 func (r *Rig) replyLost(ctx context.Context, m *move) bool {
-	return until(ctx, triggerLimit, func() bool {
+	return until(ctx, 3*triggerLimit, func() bool { // the order may have to be given again
 		n, err := r.lab.FinishesLost(ctx, m.to.host)
 		return err == nil && n > 0
 	})

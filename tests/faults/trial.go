@@ -2,9 +2,11 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"headroom/agent/api"
 	"headroom/agent/hypervisor"
 )
 
@@ -134,7 +136,7 @@ func (r *Rig) play(ctx context.Context, t Trial, m *move, res *Result) error {
 	}
 	moveCtx, end := context.WithCancel(ctx)
 	defer end()
-	go func() { m.done <- r.order(moveCtx, t.Bare, m) }()
+	go func() { m.done <- r.order(moveCtx, t, m) }()
 	res.Hit = r.reached(ctx, t.Phase, m)
 	if !rest(ctx, t.After) {
 		return ctx.Err()
@@ -164,11 +166,14 @@ func (r *Rig) play(ctx context.Context, t Trial, m *move, res *Result) error {
 }
 
 // order asks for the move and returns when it was taken, or with virsh when it has
-// ended.
-func (r *Rig) order(ctx context.Context, bare bool, m *move) error {
-	if !bare {
+// ended. Where the phase does not begin with the order, it asks again while the move
+// is not possible: a guest that has just booted is expected to go on like that.
+func (r *Rig) order(ctx context.Context, t Trial, m *move) error {
+	for !t.Bare {
 		_, err := m.from.node.Client.Migrate(ctx, guestName, m.to.host.Name())
-		return err
+		if t.Phase != Finish || !errors.Is(err, api.ErrConflict) || !rest(ctx, time.Second) {
+			return err
+		}
 	}
 	_, err := m.from.host.Virsh(ctx, "migrate", "--live", "--p2p", "--persistent", "--undefinesource",
 		"--bandwidth", "24", guestName, m.to.host.URI())
