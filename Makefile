@@ -30,8 +30,8 @@ build: ## build bin/headroom and bin/lab
 # which ends in a SIGSEGV inside the detector (golang/go#78156). Happens-before is
 # checked all the same.
 PURE     := ./predict/... ./planner/... ./tests/model/... ./tests/simulation/... ./tests/hygiene/... ./tests/bench/...
-BUBBLED  := ./mesh ./agent/handover ./agent/hypervisor
-PARALLEL  = $(shell $(GO) list ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/... ./tests/faults/... | grep -vE '/agent/(handover|hypervisor)$$')
+BUBBLED  := ./mesh ./agent ./agent/handover ./agent/hypervisor
+PARALLEL  = $(shell $(GO) list ./agent/... ./cmd/... ./tests/cluster/... ./tests/demo/... ./tests/faults/... | grep -vE '/agent(/(handover|hypervisor))?$$')
 MEASURED := ./bpf/... ./tests/lab/... ./tests/e2e/...
 
 test: deps build ## all tests: units, properties, simulations, real eBPF, the lab end to end

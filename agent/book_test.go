@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 // memStore is a Store in memory.
 type memStore struct {
+	mu      sync.Mutex
 	blobs   map[string][]byte
 	records []history.Record
 	err     error
@@ -24,6 +26,8 @@ func (s *memStore) Range(history.Key, time.Time, time.Time, time.Duration) ([]hi
 	return nil, s.err
 }
 func (s *memStore) PutRecord(kind string, at time.Time, id string, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.err != nil {
 		return s.err
 	}
@@ -37,6 +41,8 @@ func (s *memStore) PutRecord(kind string, at time.Time, id string, value []byte)
 	return nil
 }
 func (s *memStore) Records(kind string, _ time.Time, limit int) ([]history.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []history.Record
 	for i := len(s.records) - 1; i >= 0 && len(out) < limit; i-- {
 		if s.records[i].Kind == kind {
@@ -46,6 +52,8 @@ func (s *memStore) Records(kind string, _ time.Time, limit int) ([]history.Recor
 	return out, nil
 }
 func (s *memStore) PutBlob(name string, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.blobs == nil {
 		s.blobs = map[string][]byte{}
 	}
@@ -54,6 +62,8 @@ func (s *memStore) PutBlob(name string, value []byte) error {
 }
 
 func (s *memStore) Blob(name string) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b, ok := s.blobs[name]
 	return b, ok, nil
 }

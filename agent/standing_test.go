@@ -2,8 +2,10 @@ package agent
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,11 +17,14 @@ import (
 
 // memJournal is a journal in memory.
 type memJournal struct {
+	mu   sync.Mutex
 	data map[string][]byte
 	err  error
 }
 
 func (j *memJournal) Put(key string, value []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.err != nil {
 		return j.err
 	}
@@ -29,9 +34,17 @@ func (j *memJournal) Put(key string, value []byte) error {
 	j.data[key] = slices.Clone(value)
 	return nil
 }
-func (j *memJournal) Delete(key string) error { delete(j.data, key); return j.err }
+func (j *memJournal) Delete(key string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.data, key)
+	return j.err
+}
 func (j *memJournal) Each(fn func(key string, value []byte) error) error {
-	for k, v := range j.data {
+	j.mu.Lock()
+	data := maps.Clone(j.data)
+	j.mu.Unlock()
+	for k, v := range data {
 		if err := fn(k, v); err != nil {
 			return err
 		}
