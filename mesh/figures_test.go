@@ -65,7 +65,9 @@ func TestFigures(t *testing.T) {
 type told map[HostID]map[uint32]time.Time
 
 func measure(t *testing.T, w *world, n int) Figures {
+	started := time.Now()
 	all := w.startAll(n)
+	t.Logf("%d hosts see each other after %v", n, time.Since(started).Round(100*time.Millisecond))
 	told := told{}
 	interval := minInterval(n)
 	change := func(i int) {
@@ -83,12 +85,15 @@ func measure(t *testing.T, w *world, n int) Figures {
 		}
 	}
 	begin := time.Now()
-	warm := int((30*time.Second + 3*interval/2).Seconds())
+	// The window begins between the first digests, which all tell at once, and the
+	// second, and holds as much as lies between two: with up to a quarter more than
+	// the interval, an eighth on average.
+	warm := int((30*time.Second + interval/2).Seconds())
 	for i := range warm {
 		change(i)
 		time.Sleep(time.Second)
 	}
-	before, lasting := w.traffic(), 2*time.Minute
+	before, lasting := w.traffic(), max(2*time.Minute, interval*9/8)
 	f := Figures{Hosts: n, BudgetPerS: Budget(maxDigest, n), IntervalS: interval.Seconds()}
 	var ages []float64
 	for i := range int(lasting.Seconds()) {
