@@ -38,7 +38,7 @@ func gossip(o options, out figures) error {
 	cmd := exec.Command("go", "test", "./mesh", "-run", "^TestFigures$", "-count=1", "-timeout", "90m", "-v")
 	// A thousand hosts that know a thousand are gigabytes of small objects: at Go's own
 	// pace, half of the time went to collecting garbage.
-	cmd.Env = append(os.Environ(), "HEADROOM_MESH_HOSTS="+o.hosts, "GOGC=300", "GOMEMLIMIT=12GiB")
+	cmd.Env = append(os.Environ(), "HEADROOM_MESH_HOSTS="+o.hosts, "GOGC=400", "GOMEMLIMIT=16GiB")
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("real Serf in virtual time: %w: %s", err, last(text, 600))
