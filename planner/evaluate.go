@@ -273,7 +273,7 @@ func (s *source) leaving(vm *VM, to HostID) Evaluation {
 		lead := s.lead(plan.time)
 		if s.shares.any() {
 			s.spare.set(&s.shares)
-			s.spare.remove(vm.shared())
+			s.spare.drop(vm.shared())
 			starved := make([]float64, s.grid.n)
 			s.spare.unserved(starved)
 			e.Shared = CoreSeconds(total(s.starved) - s.blend(s.starved, starved, lead))
@@ -379,7 +379,7 @@ func (s *source) arriving(e *Evaluation, vm *VM, need *Need, dst *Offer) {
 	if more := dst.shares(base.grid); more.any() {
 		without, with := make([]float64, base.grid.n), make([]float64, base.grid.n)
 		more.unserved(without)
-		more.add(need.shared())
+		more.take(need.shared())
 		more.unserved(with)
 		before, after := CoreSeconds(total(without)), CoreSeconds(dstSource.blend(without, with, lead))
 		e.Destination.Without += before

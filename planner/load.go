@@ -172,7 +172,11 @@ func (vm *VM) demand() Demand {
 	if vm.VCPUs <= 0 {
 		return d
 	}
-	top := float64(Cores(vm.VCPUs) + sideThreads)
+	return d.upTo(float64(Cores(vm.VCPUs) + sideThreads))
+}
+
+// upTo is the demand cut at top.
+func (d Demand) upTo(top float64) Demand {
 	highest := d.Peak[levels-1]
 	for _, q := range d.Steps {
 		highest = max(highest, q[levels-1])

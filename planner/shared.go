@@ -129,7 +129,7 @@ func (h *Host) shares(g grid) shares {
 	}
 	for i := range h.VMs {
 		if vm := &h.VMs[i]; !h.isTransient(vm.ID) {
-			s.add(vm.shared())
+			s.take(vm.shared())
 		}
 	}
 	for _, n := range h.pending() {
@@ -138,7 +138,7 @@ func (h *Host) shares(g grid) shares {
 			all := constantDemand(float64(n.Memory))
 			d[sharedMemory] = &all
 		}
-		s.add(d)
+		s.take(d)
 	}
 	return s
 }
@@ -159,7 +159,7 @@ func (h *Host) plannedShares(g grid) shares {
 	s := h.shares(g)
 	for i := range h.VMs {
 		if vm := &h.VMs[i]; s.any() && slices.Contains(h.Outgoing, vm.ID) && !h.isTransient(vm.ID) {
-			s.remove(vm.shared())
+			s.drop(vm.shared())
 		}
 	}
 	return s
@@ -167,8 +167,22 @@ func (h *Host) plannedShares(g grid) shares {
 
 func (s *shares) any() bool { return s.loads != [resources]*load{} }
 
-func (s *shares) add(d [resources]*Demand)    { s.apply(d, 1) }
-func (s *shares) remove(d [resources]*Demand) { s.apply(d, -1) }
+// add adds what several VMs ask for together; take and drop are for one VM.
+func (s *shares) add(d [resources]*Demand)  { s.apply(d, 1) }
+func (s *shares) take(d [resources]*Demand) { s.apply(s.alone(d), 1) }
+func (s *shares) drop(d [resources]*Demand) { s.apply(s.alone(d), -1) }
+
+// alone cuts what one VM asks for at the whole limit. Beyond that no host could serve
+// it, and what such a VM is short of is no reason to move it, nor anybody's fault.
+func (s *shares) alone(d [resources]*Demand) [resources]*Demand {
+	for r, l := range s.loads {
+		if l != nil && d[r] != nil {
+			cut := d[r].upTo(s.limit[r])
+			d[r] = &cut
+		}
+	}
+	return d
+}
 
 func (s *shares) apply(d [resources]*Demand, sign float64) {
 	for r, l := range s.loads {
@@ -273,7 +287,8 @@ func trafficRefusals(o *Offer, need *Need, p *Policy) []Refusal {
 			continue
 		}
 		l := newLoad(grid{vm[r].Step, len(vm[r].Steps)}, min(1, max(0, o.Correlation)))
-		l.add(vm[r])
+		cut := vm[r].upTo(limit[r])
+		l.add(&cut)
 		if there[r] != nil {
 			l.add(there[r])
 		}

@@ -289,3 +289,36 @@ func TestVerdictIsAboutCores(t *testing.T) {
 		t.Errorf("%s: %s", d.Action, v.Text)
 	}
 }
+
+// TestALoneVMsExcessIsNobodysFault: what one VM asks for beyond a whole limit no host
+// could serve. It is no shortage that a move cures, neither here nor at a destination;
+// what others ask for beside it is.
+func TestALoneVMsExcessIsNobodysFault(t *testing.T) {
+	h, peer, p := busyDisk()
+	h.VMs[0].Disk, h.VMs[1].Disk = flat(250e6), flat(0)
+	d := decide(h, peer, State{}, p)
+	if d.Inputs.Starved != 0 || d.Action != ActionStay {
+		t.Errorf("alone: starved %v core-s, %s", d.Inputs.Starved, d.Explain())
+	}
+	h.VMs[1].Disk = flat(30e6)
+	if want := CoreSeconds(0.3 * 2 * 60); math.Abs(float64(decide(h, peer, State{}, p).Inputs.Starved-want)) > 1e-6 {
+		t.Errorf("starved %v core-s, want %v", decide(h, peer, State{}, p).Inputs.Starved, want)
+	}
+	dst := testHost("b", 2, 2048)
+	dst.Carries.Disk = 100e6
+	dst.VMs = []VM{testVM("r", 128, shape{level: 0.1})}
+	dst.VMs[0].Disk = flat(5e6)
+	need := newSource(h, &p).need(&h.VMs[0])
+	e := EvaluateMigration(h.VMs[0], *h, MakeOffer(epoch, *dst, need, p), p)
+	if hasKind(e.Refusals, RefuseTraffic) || math.Abs(float64(e.Destination.With-e.Destination.Without)-0.05*2*60) > 1 {
+		t.Errorf("beside 5 MB/s: %v, unserved %v", e.Refusals, e.Destination)
+	}
+	h.VMs[1].Disk = flat(120e6) // cut at 100 as well
+	third := testVM("third", 128, shape{level: 0.1})
+	third.Disk = flat(20e6)
+	h.VMs = append(h.VMs, third)
+	left := newSource(h, &p).leaving(&h.VMs[0], "")
+	if want := 0.2 * 2 * 60; math.Abs(float64(left.Residual)-want) > 1e-6 {
+		t.Errorf("without the hungriest %v core-s are left, want %v", left.Residual, want)
+	}
+}
