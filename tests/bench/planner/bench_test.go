@@ -226,15 +226,36 @@ func TestCompared(t *testing.T) {
 	}
 }
 
+// TestRatios: the best other is chosen by its sum over all placements.
 func TestRatios(t *testing.T) {
-	results := map[string]simulate.Result{
-		"headroom": {Contention: 20, Migrations: 10}, "oracle": {Contention: 10}, "lr-mmt-1.2": {Contention: 40, Migrations: 1},
-		"reactive": {Contention: 50, Migrations: 40}, "sandpiper": {Contention: 60, Migrations: 5}, "n-sigma": {Contention: 70, Migrations: 5},
-	}
+	sum := total{}
+	sum.add(map[string]simulate.Result{
+		"headroom": {Contention: 15, Migrations: 4}, "oracle": {Contention: 4}, "lr-mmt-1.2": {Contention: 30, Migrations: 1},
+		"reactive": {Contention: 10, Migrations: 10}, "sandpiper": {Contention: 60, Migrations: 5}, "n-sigma": {Contention: 70, Migrations: 5},
+	})
+	sum.add(map[string]simulate.Result{
+		"headroom": {Contention: 5, Migrations: 6}, "oracle": {Contention: 6}, "lr-mmt-1.2": {Contention: 10, Migrations: 1},
+		"reactive": {Contention: 40, Migrations: 30}, "sandpiper": {Contention: 1, Migrations: 5}, "n-sigma": {Contention: 1, Migrations: 5},
+	})
 	var out figures
-	ratios(results, &out)
+	sum.ratios(&out)
 	if *out.Contention != 0.5 || *out.Moves != 0.25 || *out.OracleGap != 2 {
 		t.Errorf("ratios %v, %v, %v; want 0.5, 0.25, 2", *out.Contention, *out.Moves, *out.OracleGap)
+	}
+}
+
+// TestContenders: what is hopeless on the first placement is not played on the others,
+// headroom, oracle and the reactive ones always are.
+func TestContenders(t *testing.T) {
+	results := map[string]simulate.Result{}
+	for _, p := range simulate.Policies() {
+		results[p] = simulate.Result{Contention: 1000}
+	}
+	results["reactive"] = simulate.Result{Contention: 10}
+	results["thr-mmt-0.8"] = simulate.Result{Contention: 100}
+	want := []string{"thr-mmt-0.8", "reactive", "sandpiper", "n-sigma", "headroom", "oracle"}
+	if diff := cmp.Diff(want, contenders(results)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
