@@ -158,3 +158,23 @@ func TestDefaultPolicyIsThePlanners(t *testing.T) {
 		t.Errorf("default configuration gives\n%s\nplanner.DefaultPolicy is\n%s", a, b)
 	}
 }
+
+// TestUnmetNeeds: a probe refused for want of memory alone is told to the planner, until
+// the VM is taken, or nobody asks any more.
+func TestUnmetNeeds(t *testing.T) {
+	n := &needs{kept: map[asked]promised{}}
+	now, p := time.Unix(1e9, 0), planner.DefaultPolicy()
+	need := planner.Need{VM: "db", From: "a", Memory: 4096, Worth: 100}
+	full := planner.Offer{Refusals: []planner.Refusal{{Kind: planner.RefuseMemory}}}
+	n.answered(need, full, now, p)
+	if got := n.unmet(now, p); len(got) != 1 || got[0].Need.From != "a" {
+		t.Errorf("unmet: %+v", got)
+	}
+	if got := n.unmet(now.Add(time.Hour), p); len(got) != 0 {
+		t.Errorf("unmet after an hour: %+v", got)
+	}
+	n.answered(need, planner.Offer{}, now, p)
+	if got := n.unmet(now, p); len(got) != 0 {
+		t.Errorf("unmet although it may come: %+v", got)
+	}
+}

@@ -65,6 +65,7 @@ func (a *Agent) answerOffer(_ context.Context, from mesh.HostID, body []byte) ([
 	o := a.offer(need)
 	a.needs.remember(need, time.Now())
 	a.offers.given(need, o)
+	a.needs.answered(need, o, time.Now(), a.policy)
 	return json.Marshal(o)
 }
 
@@ -228,6 +229,22 @@ type promised struct {
 type needs struct {
 	mu   sync.Mutex
 	kept map[asked]promised // guarded by mu
+	// wanted are those refused for want of memory alone.
+	wanted []planner.Wanted // guarded by mu
+}
+
+// answered notes how a probe was answered.
+func (n *needs) answered(need planner.Need, o planner.Offer, now time.Time, p planner.Policy) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.wanted = planner.NoteWanted(n.wanted, now, need, o, p)
+}
+
+// unmet are the needs for which this host lately had no memory.
+func (n *needs) unmet(now time.Time, p planner.Policy) []planner.Wanted {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return planner.FreshWanted(n.wanted, now, p)
 }
 
 // asked is who asked for which VM: another host's probe changes nothing of a lease,

@@ -233,6 +233,7 @@ func (a *Agent) withHoldings(v *view, h handover.Holdings) planner.Host {
 	host := v.host
 	_, host.Draining = a.standing.draining()
 	host.Paused = a.held()
+	host.Wanted = a.needs.unmet(time.Now(), a.policy)
 	for _, l := range h.Leases {
 		need := a.needs.of(l, time.Now())
 		if l.State != negotiate.DestHeld {

@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// Probes is how many random feasible hosts are asked. Two live probes almost
-// never meet a refusal; the best host by gossip is what everybody else chooses too.
-const Probes = 2
+// Probes is how many random feasible hosts are asked. Few live probes almost never
+// meet a refusal; the best host by gossip is what everybody else chooses too. With
+// three instead of two, contention on recorded traces is a tenth less
+// (docs/PLANNER.md), and a herd still spreads (docs/MESH.md).
+const Probes = 3
 
 // Decide makes one round's decision for host h: whether a VM should leave, and
-// which two peers to ask. It returns the record and the state for the next
+// which peers to ask. It returns the record and the state for the next
 // round. It reads no clock and draws only from rng (not nil), so the same
 // arguments give the same decision.
 //
@@ -24,6 +26,7 @@ const Probes = 2
 // with State.NoteRefused, and the next round looks elsewhere.
 func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.Rand) (Decision, State) {
 	h.Learned = h.Learned.Forget(now)
+	h.Wanted = FreshWanted(h.Wanted, now, p)
 	p = p.scaled(&h)
 	r := &planning{now: now, h: &h, peers: peers, p: &p, rng: rng, st: st.expire(now)}
 	r.begin()
@@ -33,6 +36,7 @@ func Decide(now time.Time, h Host, peers []Peer, st State, p Policy, rng *rand.R
 	case h.Draining:
 		r.drain()
 	case r.calm():
+		r.makeRoom()
 	default:
 		r.relieve()
 	}
@@ -234,6 +238,7 @@ func (r *planning) propose(o *candidate) bool {
 		return false
 	}
 	need := r.src.need(o.vm)
+	need.Worth = o.Evaluation.Gain - o.Evaluation.Room
 	r.d.VM, r.d.VMName, r.d.Need = o.VM, o.Name, &need
 	r.d.Feasible = len(feasible)
 	r.d.Candidates = draw(feasible, Probes, r.rng)
@@ -241,7 +246,7 @@ func (r *planning) propose(o *candidate) bool {
 		r.d.Delay = time.Duration(r.rng.Int64N(int64(r.p.MaxJitter)))
 	}
 	e := &o.Evaluation
-	r.d.PredictedWaitDrop = e.Gain - e.Shared
+	r.d.PredictedWaitDrop = e.Gain - e.Shared - e.Room
 	r.d.Counterfactual, r.d.CounterfactualUnserved = unmoved(&r.d, e)
 	r.permit(o)
 	return true
@@ -255,6 +260,9 @@ func (r *planning) permit(o *candidate) {
 	}
 	e := &o.Evaluation
 	why := fmt.Sprintf("%s leaving avoids %.2f of %.2f core-seconds expected to wait, at a cost of %.2f", o.vm.label(), e.Gain, e.Source.Without, e.Cost.Total)
+	if room, worth := r.src.roomFor(o.vm); room != nil {
+		why = fmt.Sprintf("%s leaving makes room for %s of %s, worth %.2f core-seconds there, at a cost of %.2f", o.vm.label(), room.label(), room.From, worth, e.Cost.Total)
+	}
 	if in := &r.d.Inputs; in.Shortest != "" {
 		why += fmt.Sprintf("; the host is short of %s", in.Shortest)
 	}
@@ -327,10 +335,10 @@ type candidate struct {
 	tired bool // so many hosts refused it lately that another VM's turn has come
 }
 
-// tiredAfter is how many hosts are asked for a VM, two rounds' probes, before others
+// tiredAfter is how many hosts are asked for a VM, more than in one round, before others
 // have their turn: the VM whose leaving would cure everything is often the one that
 // fits nowhere.
-const tiredAfter = 2 * Probes
+const tiredAfter = Probes + 1
 
 // rank orders options: allowed ones first, then what the mode lets the agent
 // do alone, then those that not everybody refuses, then those that cure the

@@ -3,13 +3,13 @@
 //
 // Everything is a pure function of its arguments: there is no clock, no I/O,
 // no goroutine and no hidden randomness. Time is an argument, and so is the
-// random source that draws the two peers to probe. The same arguments give the
+// random source that draws the peers to probe. The same arguments give the
 // same answer on every host, which is what makes a recorded decision replayable.
 //
 // One unit carries every gain and every cost: the core-second, one second of
 // one core's demand that a host could not serve. The steps of a move are
 //
-//	Decide             source: should a VM leave, and which two peers to probe
+//	Decide             source: should a VM leave, and which peers to probe
 //	MakeOffer          destination: live headroom less leases less incoming
 //	EvaluateMigration  source: gain, cost and refusals against one offer
 //	Choose             source: the best of the offers, the others' reasons

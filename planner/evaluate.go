@@ -55,6 +55,9 @@ type Evaluation struct {
 	// of its usable cores; MemoryAfter is what stays free there.
 	DestP90     float64 `json:"dest_p90_after"`
 	MemoryAfter MiB     `json:"memory_after_mib"`
+	// Room is the part of Gain that another VM's move is worth for which this one
+	// makes room.
+	Room CoreSeconds `json:"gain_room_core_s,omitempty"`
 	// Shared is the part of Gain that is not of cores, but of memory, disk or
 	// network.
 	Shared CoreSeconds `json:"gain_shared_core_s,omitempty"`
@@ -218,6 +221,9 @@ func newSource(h *Host, p *Policy) *source {
 func (s *source) need(vm *VM) Need {
 	n := NeedOf(*vm, *s.h)
 	n.Fill = s.fill
+	if room, _ := s.roomFor(vm); room != nil {
+		n.For = room.VM
+	}
 	n.FillDisk, n.FillNetwork = s.shares.level(sharedDisk), s.shares.level(sharedNetwork)
 	return n
 }
@@ -285,6 +291,8 @@ func (s *source) leaving(vm *VM, to HostID) Evaluation {
 		e.Source.With = CoreSeconds(s.blend(s.without, after, lead))
 	}
 	e.Gain = e.Source.Without - e.Source.With
+	_, e.Room = s.roomFor(vm)
+	e.Gain += e.Room
 	s.copyTerms(&e.Cost, &plan, &d)
 	e.Cost.add(groupResource, "copy", displaced(s.load, s.usable, s.p, plan.time),
 		"copying for %s at %.2g cores: demand that it displaces here", round(plan.time), s.p.MigrationCores/2)

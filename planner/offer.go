@@ -89,6 +89,8 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 		o.Refusals = append(o.Refusals, refuse(RefuseMissingData, "the probe's demand is malformed: %s", orElse(why, "no memory size")))
 		return o
 	}
+	memory := h.memoryFree(p.SlotProbability)
+	h = h.without(need.For)
 	g := h.grid()
 	if g.n == 0 {
 		g = grid{need.CPU.Step, len(need.CPU.Steps)}
@@ -98,7 +100,7 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 	o.Carries = h.Carries
 	s := h.shares(g)
 	o.Mem, o.Disk, o.Network = s.demand(sharedMemory), s.demand(sharedDisk), s.demand(sharedNetwork)
-	o.MemoryFree = h.memoryFree(p.SlotProbability)
+	o.MemoryFree = memory
 	o.P90After = shareAfter(&o, &need.CPU)
 	o.Refusals = append(o.Refusals, fits(&o, &need, p)...)
 	return o
@@ -115,6 +117,14 @@ func (n *Need) malformed() string {
 		}
 	}
 	return n.CPU.check()
+}
+
+// without is the host once a VM has left it.
+func (h Host) without(vm VMID) Host {
+	if vm != "" {
+		h.VMs = slices.DeleteFunc(slices.Clone(h.VMs), func(x VM) bool { return x.ID == vm })
+	}
+	return h
 }
 
 // withoutNeed removes what the host already holds for the very VM asked about.

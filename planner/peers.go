@@ -21,7 +21,7 @@ const (
 func (r *planning) feasible(vm *VM) ([]HostID, []RefusedDestination) {
 	var ok []*Peer
 	var refused []RefusedDestination
-	need := NeedOf(*vm, *r.h)
+	need := r.need(vm)
 	seen := map[HostID]bool{r.h.ID: true}
 	for i := range r.peers {
 		peer := &r.peers[i]
@@ -42,6 +42,14 @@ func (r *planning) feasible(vm *VM) ([]HostID, []RefusedDestination) {
 	}
 	slices.SortFunc(refused, func(a, b RefusedDestination) int { return cmp.Compare(a.Host, b.Host) })
 	return best, refused
+}
+
+// need is what the VM asks for, and which other VM it makes room for.
+func (r *planning) need(vm *VM) Need {
+	if r.src == nil {
+		return NeedOf(*vm, *r.h)
+	}
+	return r.src.need(vm)
 }
 
 // promising parts the peers with the most room by their digests from the rest:
@@ -66,7 +74,7 @@ func (r *planning) promising(ok []*Peer, need *Need) (best []HostID, rest []*Pee
 // words nothing that many peers have in common: with 1000 of them the wording is
 // what takes time.
 func (r *planning) anyFeasible(vm *VM) bool {
-	need := NeedOf(*vm, *r.h)
+	need := r.need(vm)
 	return slices.ContainsFunc(r.openPeers(&need), func(peer *Peer) bool {
 		return peer.provides(vm) && len(r.against(vm, &need, peer)) == 0
 	})
@@ -78,7 +86,7 @@ func (r *planning) openPeers(need *Need) []*Peer {
 		r.open = make([]*Peer, 0, len(r.peers))
 		for i := range r.peers {
 			peer := &r.peers[i]
-			if peer.ID != r.h.ID && peer.Alive && !peer.Draining && peer.Pressure <= r.pressureLimit(need) && peer.Incoming < r.p.MaxIncoming {
+			if peer.ID != r.h.ID && peer.Alive && !peer.Draining && (peer.Pressure <= r.pressureLimit(need) || r.h.wantedBy(peer.ID, "")) && peer.Incoming < r.p.MaxIncoming {
 				r.open = append(r.open, peer)
 			}
 		}
@@ -122,7 +130,7 @@ func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
 		return out
 	}
 	p := r.p
-	if limit := r.pressureLimit(need); peer.Pressure > limit {
+	if limit := r.pressureLimit(need); peer.Pressure > limit && !(need.For != "" && r.h.wantedBy(peer.ID, need.For)) {
 		out = append(out, refuse(RefuseCPU, "its digest shows a pressure of %.0f %%, above %.0f %%", 100*peer.Pressure, 100*limit))
 	}
 	if peer.Incoming >= p.MaxIncoming {

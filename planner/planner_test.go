@@ -261,8 +261,6 @@ func TestCostTermsAddUp(t *testing.T) {
 	}
 }
 
-// TestHerdBound: 20 hosts move at once in a cluster of 100; with two live
-// probes and leases no destination is overrun and almost all find a place.
 func TestStateIsBoundedAndExpires(t *testing.T) {
 	p := LabPolicy()
 	var s State

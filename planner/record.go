@@ -168,7 +168,7 @@ func (d Decision) Conclude(to HostID, e Evaluation, refused []RefusedDestination
 		return d
 	}
 	d.To, d.Evaluation = to, &e
-	d.PredictedWaitDrop = e.Gain - e.Shared
+	d.PredictedWaitDrop = e.Gain - e.Shared - e.Room
 	d.Counterfactual, d.CounterfactualUnserved = unmoved(&d, &e)
 	d.Deciding = decided(&d, &p)
 	return d

@@ -168,6 +168,11 @@ type Need struct {
 	FillNetwork float64 `json:"fill_network,omitempty"`
 	// Drain asks for room up to HIGH instead of LOW: maintenance outranks balance.
 	Drain bool `json:"drain,omitempty"`
+	// Worth is the contention, in core-seconds, that the source would be spared.
+	Worth CoreSeconds `json:"worth_core_s,omitempty"`
+	// For is the VM for which this one makes room, if it runs where this one goes: it
+	// is going to leave.
+	For VMID `json:"for,omitempty"`
 	// Operator says that a person asked for the move: a pause does not hold it up.
 	Operator bool `json:"operator,omitempty"`
 }
@@ -226,6 +231,8 @@ type Host struct {
 	VMs      []VM       `json:"vms"`
 	Held     []Lease    `json:"held,omitempty"`
 	Incoming []Incoming `json:"incoming,omitempty"`
+	// Wanted are needs that this host refused lately for want of memory alone.
+	Wanted []Wanted `json:"wanted,omitempty"`
 	// Outgoing are VMs of this host whose move has begun.
 	Outgoing []VMID `json:"outgoing,omitempty"`
 

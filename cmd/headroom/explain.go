@@ -69,7 +69,7 @@ func (c *planCmd) command() *cobra.Command {
 		Use:   "plan",
 		Short: "Show what the agent would do now, and why; nothing is started",
 		Long: `Make a round on trial: the same decision as the agent's next round, with the same
-live probe of two peers. Nothing is started and nothing is recorded. Which two peers
+live probe of three peers. Nothing is started and nothing is recorded. Which peers
 are asked is drawn at random, as in a real round.`,
 		Example: "  headroom plan\n  headroom plan --json | jq .decision.considered",
 		Args:    exactArgs(0),

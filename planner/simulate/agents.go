@@ -171,6 +171,7 @@ func (x *agent) due(sample bool) bool {
 // decide plans for the agent's own host. It touches nothing that another agent sees.
 func (x *agent) decide(at time.Time, a *agents) {
 	x.wants = plan{}
+	x.host.Wanted = planner.FreshWanted(x.host.Wanted, at, a.policy)
 	x.wants.decision, x.wants.state = planner.Decide(at, x.host, a.peers, x.state, a.policy, x.rng)
 }
 
@@ -258,7 +259,9 @@ func (a *agents) negotiate(at time.Time, i int, d planner.Decision, moves []Move
 		if a.hosts[j].dead {
 			continue
 		}
-		offer := planner.MakeOffer(at, a.hosts[j].host, *d.Need, a.policy)
+		y := &a.hosts[j].host
+		offer := planner.MakeOffer(at, *y, *d.Need, a.policy)
+		y.Wanted = planner.NoteWanted(y.Wanted, at, *d.Need, offer, a.policy)
 		if a.o.Faults.StaleOffers > 0 && a.rng.Float64() < a.o.Faults.StaleOffers {
 			offer.Age = 2 * a.policy.MaxOfferAge
 		}

@@ -46,6 +46,7 @@ type agent struct {
 	busy    bool
 	writing func() // makes the record durable that is being written
 	needs   map[asked]planner.Need
+	wanted  []planner.Wanted
 	state   planner.State
 	probing bool
 }

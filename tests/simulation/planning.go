@@ -44,6 +44,7 @@ func (w *world) view(h *host) planner.Host {
 		}
 	}
 	slices.Sort(out.Outgoing)
+	out.Wanted = planner.FreshWanted(h.agent.wanted, w.date(h), w.policy)
 	return out
 }
 
@@ -262,7 +263,9 @@ func (w *world) offer(h *host, v, from int, need planner.Need) (planner.Offer, b
 			}
 		})
 	}
-	return planner.MakeOffer(w.date(h), w.withLeases(h, w.view(h), h.agent.dest.Leases()), need, w.policy), true
+	o := planner.MakeOffer(w.date(h), w.withLeases(h, w.view(h), h.agent.dest.Leases()), need, w.policy)
+	h.agent.wanted = planner.NoteWanted(h.agent.wanted, w.date(h), need, o, w.policy)
+	return o, true
 }
 
 func active(s negotiate.DestState) bool {

@@ -70,7 +70,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range Mutants() {
 		t.Run(string(m), func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(400) {
+			for seed := range uint64(2000) {
 				cfg := Config{Seed: seed, Agents: 5 + int(seed%20), Mutant: m}
 				r := Run(cfg)
 				if r.Violation == "" {
@@ -86,7 +86,7 @@ func TestMutants(t *testing.T) {
 				}
 				return
 			}
-			t.Fatal("not caught in 400 seeds")
+			t.Fatal("not caught in 2000 seeds")
 		})
 	}
 }
