@@ -230,17 +230,23 @@ func TestCompared(t *testing.T) {
 func TestRatios(t *testing.T) {
 	sum := total{}
 	sum.add(map[string]simulate.Result{
-		"headroom": {Contention: 15, Migrations: 4}, "oracle": {Contention: 4}, "lr-mmt-1.2": {Contention: 30, Migrations: 1},
+		"headroom": {Contention: 15, Migrations: 4}, "oracle": {Contention: 4}, "lr-mmt-1.2": {Contention: 20, Migrations: 1},
 		"reactive": {Contention: 10, Migrations: 10}, "sandpiper": {Contention: 60, Migrations: 5}, "n-sigma": {Contention: 70, Migrations: 5},
 	})
 	sum.add(map[string]simulate.Result{
 		"headroom": {Contention: 5, Migrations: 6}, "oracle": {Contention: 6}, "lr-mmt-1.2": {Contention: 10, Migrations: 1},
 		"reactive": {Contention: 40, Migrations: 30}, "sandpiper": {Contention: 1, Migrations: 5}, "n-sigma": {Contention: 1, Migrations: 5},
 	})
+	other := total{}
+	other.add(map[string]simulate.Result{"headroom": {}, "oracle": {}, "reactive": {}, "sandpiper": {}, "n-sigma": {}})
+	sum = total(nil).plus(sum).plus(other)
+	if sum["lr-mmt-1.2"] != nil {
+		t.Error("a policy that was not played on one of the months counts")
+	}
 	var out figures
 	sum.ratios(&out)
-	if *out.Contention != 0.5 || *out.Moves != 0.25 || *out.OracleGap != 2 {
-		t.Errorf("ratios %v, %v, %v; want 0.5, 0.25, 2", *out.Contention, *out.Moves, *out.OracleGap)
+	if *out.Contention != 0.4 || *out.Moves != 0.25 || *out.OracleGap != 2 {
+		t.Errorf("ratios %v, %v, %v; want 0.4, 0.25, 2", *out.Contention, *out.Moves, *out.OracleGap)
 	}
 }
 

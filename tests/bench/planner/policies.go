@@ -170,16 +170,30 @@ func planetlab(dir string, _ *figures) error {
 func bitbrains(dir string, out *figures) error {
 	// Both months of Bitbrains lie in folders of their own; other traces beside
 	// them must not be read.
+	var both total
 	for _, month := range []string{"fastStorage-2013-8", "rnd-2013-7"} {
 		sum, err := overPlacements(filepath.Join(dir, month))
 		if err != nil {
 			return err
 		}
-		if month == "fastStorage-2013-8" {
-			sum.ratios(out)
+		both = both.plus(sum)
+	}
+	both.ratios(out)
+	return nil
+}
+
+// plus is the sum for the policies that stand in both.
+func (t total) plus(other total) total {
+	if t == nil {
+		return other
+	}
+	out := total{}
+	for p, a := range t {
+		if b := other[p]; b != nil {
+			out[p] = &struct{ contention, moves float64 }{a.contention + b.contention, a.moves + b.moves}
 		}
 	}
-	return nil
+	return out
 }
 
 // ratios are headroom's figures over those of the best others.
