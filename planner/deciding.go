@@ -240,8 +240,11 @@ func (d Decision) Story(name func(HostID) string) []string {
 		out = append(out, "The host: its demand is not forecast: "+in.Forecast.Why+".")
 	}
 	if e, _ := d.best(); e != nil && len(e.Cost.Terms) > 0 {
-		out = append(out, fmt.Sprintf("The move: leaving avoids %.2f core-seconds of waiting and costs %.2f; copying takes about %s with a pause of %s.",
-			e.Gain, e.Cost.Total, round(e.Cost.CopyTime), round(e.Cost.Blackout)))
+		line := fmt.Sprintf("The move: leaving avoids %.2f core-seconds of waiting", e.Gain)
+		if e.Room > 0 {
+			line += fmt.Sprintf(", %.2f of them where it lets another VM leave", e.Room)
+		}
+		out = append(out, fmt.Sprintf("%s and costs %.2f; copying takes about %s with a pause of %s.", line, e.Cost.Total, round(e.Cost.CopyTime), round(e.Cost.Blackout)))
 	}
 	if g := d.Deciding; g != nil {
 		if g.Term != "" {

@@ -77,6 +77,9 @@ func TestRoomIsMadeForAVMThatFitsNowhere(t *testing.T) {
 	if e.Room != b.Wanted[0].Need.Worth || d.PredictedWaitDrop > 0.5 {
 		t.Errorf("worth %v of %v, %v less wait predicted here", e.Room, b.Wanted[0].Need.Worth, d.PredictedWaitDrop)
 	}
+	if text := strings.Join(d.Story(func(h HostID) string { return string(h) }), "\n"); !strings.Contains(text, "core-seconds of waiting, 5.45 of them where it lets another VM leave") {
+		t.Errorf("the story:\n%s", text)
+	}
 	proposed, _ := Decide(epoch.Add(time.Second), *b, []Peer{digestOf(a, p)}, State{}, p, rand.New(rand.NewPCG(1, 1)))
 	if proposed.PredictedWaitDrop > 0.5 {
 		t.Errorf("%v less wait predicted of what is not of this host", proposed.PredictedWaitDrop)
