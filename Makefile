@@ -111,7 +111,7 @@ bench-predict: ## forecasts beside R's forecast package on recorded traces (DATA
 reference: ## R's reference values for predict anew (needs r-cran-forecast); git diff shows what changed
 	@.ci/deps bench-predict
 	@mkdir -p bin
-	@for f in arima fits members; do Rscript tests/reference/$$f.R > bin/$$f.json && mv bin/$$f.json predict/testdata/ || exit 1; done
+	@for f in arima fits auto members; do Rscript tests/reference/$$f.R > bin/$$f.json && mv bin/$$f.json predict/testdata/ || exit 1; done
 
 # The lab's part needs root and libvirt; MESH_LAB= leaves it out.
 MESH_LAB ?= $(GO) run ./tests/bench/faults -bin $(BIN) -faults 20 -bare 0 -moves 5 -finish 2 -out bin/faults-short.jsonl

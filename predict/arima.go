@@ -3,8 +3,7 @@ package predict
 import "math"
 
 const (
-	arimaMost  = 3             // highest p and q
-	arimaSum   = 5             // highest p+q
+	arimaMost  = 5             // highest p and q
 	stateMost  = arimaMost + 3 // max(p, q+1) + d
 	diffuse    = 1e6           // variance of what is not known at all
 	diffuseCut = 1e4           // innovations above it carry no likelihood
@@ -243,80 +242,21 @@ func (m *arima) trend(t int) float64 {
 	return m.constant * m.regressor(t)
 }
 
-// conditional is the Gaussian log-likelihood given the first p values and no
-// innovations before them (Box and Jenkins' conditional sum of squares), of
-// values w that are differenced already; a missing value is its own forecast.
-// It sets sigma2, loglik, aicc and the constant as profile does, at a tenth of
-// its cost.
-func (m *arima) conditional(w []float64) {
-	// Values and innovations, and those of a constant 1, newest first: in single
-	// variables, which stay in registers. Coefficients beyond the order are zero.
-	var z0, z1, z2, e0, e1, e2 float64
-	var r0, r1, r2, u0, u1, u2 float64
-	var sums normal
-	n := 0
-	p0, p1, p2, q0, q1, q2 := m.phi[0], m.phi[1], m.phi[2], m.theta[0], m.theta[1], m.theta[2]
-	for t, v := range w {
-		v -= m.constant
-		// The latest innovation comes last: the others need not wait for it.
-		expected := p2*z2 + q2*e2 + p1*z1 + q1*e1 + p0*z0 + q0*e0
-		missing := v != v
-		if missing {
-			v = expected
-		}
-		innovation := v - expected
-		if t < m.p {
-			innovation = 0
-		}
-		z0, z1, z2 = v, z0, z1
-		e0, e1, e2 = innovation, e0, e1
-		unit := 0.0
-		if m.order.constant {
-			expected := p2*r2 + q2*u2 + p1*r1 + q1*u1 + p0*r0 + q0*u0
-			r := 1.0
-			if missing {
-				r = expected
-			}
-			if unit = r - expected; t < m.p {
-				unit = 0
-			}
-			r0, r1, r2 = r, r0, r1
-			u0, u1, u2 = unit, u0, u1
-		}
-		if t >= m.p && !missing {
-			sums.ee += innovation * innovation
-			sums.eu += innovation * unit
-			sums.uu += unit * unit
-			n++
-		}
-	}
-	m.loglik, m.aicc = -limit, limit
-	squares, more := sums.solve(m.order.constant)
-	if n == 0 || !(squares <= math.MaxFloat64) {
-		return
-	}
-	m.constant += more
-	m.sigma2 = max(squares/float64(n), 1/(limit*limit))
-	all := float64(n + m.p)
-	m.loglik = -0.5 * all * (math.Log(2*math.Pi*m.sigma2) + 1)
-	m.inform(all)
-}
-
 // normal holds the sums of the normal equation of one regressor, the constant.
 type normal struct{ ee, eu, uu float64 }
 
-// add takes an innovation of the values, the same of the regressor, and the
-// variance that both have.
-func (s *normal) add(e, u, f float64) {
-	w := 1 / f
+// add takes an innovation of the values, the same of the regressor, and the inverse
+// of the variance that both have.
+func (s *normal) add(e, u, w float64) {
 	s.ee += e * e * w
 	s.eu += e * u * w
 	s.uu += u * u * w
 }
 
-// solve returns the sum of squares at the best constant, and that constant.
-func (s *normal) solve(constant bool) (squares, best float64) {
-	if !constant || !(s.uu > 0) {
+// solve returns the sum of squares at the best constant, and that constant; 0 when
+// there is no regressor.
+func (s *normal) solve() (squares, best float64) {
+	if !(s.uu > 0) {
 		return s.ee, 0
 	}
 	best = s.eu / s.uu
@@ -358,26 +298,34 @@ func (m *arima) run(x []float64, solve bool) filter {
 			continue
 		}
 		n++
-		sums.add(e, u, f)
+		sums.add(e, u, 1/f)
 		if det *= f; det > 1e100 || det < 1e-100 { // one logarithm for many factors
 			logs += math.Log(det)
 			det = 1
 		}
 	}
 	logs += math.Log(det)
-	m.loglik, m.aicc = -limit, limit
-	if n == 0 {
-		return k
-	}
-	squares, more := sums.solve(solve)
-	m.constant += more
+	more := m.conclude(&sums, logs, n)
 	for i := range k.n {
 		k.a[i] -= more * beside[i]
 	}
+	return k
+}
+
+// conclude sets sigma2, loglik and aicc from the sums over n innovations and the
+// logarithm of the product of their variances, and corrects the constant, if sums say
+// so; it returns by how much.
+func (m *arima) conclude(sums *normal, logs float64, n int) (more float64) {
+	m.loglik, m.aicc = -limit, limit
+	if n == 0 {
+		return 0
+	}
+	squares, more := sums.solve()
+	m.constant += more
 	m.sigma2 = max(squares/float64(n), 1/(limit*limit)) // a constant has no innovations
 	m.loglik = -0.5 * (float64(n)*(math.Log(2*math.Pi*m.sigma2)+1) + logs)
 	m.inform(float64(n))
-	return k
+	return more
 }
 
 // regressor is what one unit of the constant adds to the value at time t.

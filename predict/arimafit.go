@@ -1,273 +1,151 @@
 package predict
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
 
-// search looks for the parameters of one model with the highest likelihood, one
-// evaluation at a time, so that a fit can be spread over many samples: along
-// each axis in turn, by a step that grows with success and shrinks with
-// failure. AR and MA parameters are inverse hyperbolic tangents of partial
-// autocorrelations, which keeps every model stationary and invertible.
-type search struct {
-	best  arima
-	mean  float64 // centre of the constant, which profile works out
-	x     vector
-	step  vector
-	axis  int
-	sign  float64
-	moved bool // at the present axis
-	evals int
-	rough bool // conditional sums of squares of the differences, not the likelihood
-}
-
-const (
-	searchStep  = 0.4
-	searchDone  = 2e-3 // a step so small moves the log-likelihood by some hundredths
-	searchBound = 3.5  // tanh(3.5) = 0.998: further lies what sound refuses
-	searchEvals = 400  // most evaluations of one model
-)
-
-func newSearch(o order, mean float64) search {
-	s := search{best: arima{order: o, loglik: -limit, aicc: limit}, sign: 1}
-	for i := range o.free() {
-		s.step[i] = searchStep
-	}
-	if o.constant {
-		s.mean = mean
-	}
-	return s
-}
-
-// model turns parameters into a model.
-func (s *search) model() arima {
-	o := s.best.order
-	m := arima{order: o, phi: fromPartial(s.x[:o.p]), theta: fromPartial(s.x[o.p : o.p+o.q])}
-	for i := range o.q {
-		m.theta[i] = -m.theta[i]
-	}
-	m.constant = s.mean
-	return m
-}
-
-// fromPartial turns tangents of partial autocorrelations into coefficients, by
-// Durbin's recursion (Jones 1980).
-func fromPartial(x []float64) (phi [arimaMost]float64) {
-	for n, v := range x {
-		k := math.Tanh(v)
-		before := phi
-		for i := range n {
-			phi[i] = before[i] - k*before[n-1-i]
-		}
-		phi[n] = k
-	}
-	return phi
-}
-
-// next makes one evaluation and says whether the search is over.
-func (s *search) next(x []float64) (done bool) {
-	n := s.best.free()
-	if s.evals++; s.evals == 1 {
-		s.best = s.model()
-		s.evaluate(&s.best, x)
-		return n == 0
-	}
-	i := s.axis
-	was := s.x[i]
-	s.x[i] = min(max(s.x[i]+s.sign*s.step[i], -searchBound), searchBound)
-	m := s.model()
-	s.evaluate(&m, x)
-	if m.loglik > s.best.loglik {
-		s.best = m
-		s.step[i] *= 1.6
-		s.moved = true
-		return s.evals > searchEvals
-	}
-	s.x[i] = was
-	switch {
-	case s.moved: // the way is at its end: the next axis
-		s.step[i] *= 0.5
-	case s.sign > 0:
-		s.sign = -1
-		return s.evals > searchEvals
-	default:
-		s.step[i] *= 0.25
-	}
-	// A step that is not worth trying now may be when other axes have moved.
-	s.step[i] = max(s.step[i], s.enough()/2)
-	s.axis, s.sign, s.moved = (i+1)%n, 1, false
-	return s.evals > searchEvals || s.axis == 0 && s.small()
-}
-
-func (s *search) evaluate(m *arima, x []float64) {
-	if s.rough {
-		m.conditional(x)
-		return
-	}
-	m.profile(x)
-}
-
-// small says whether all steps are too small to matter.
-func (s *search) small() bool {
-	for _, step := range s.step[:s.best.free()] {
-		if step > s.enough() {
-			return false
-		}
-	}
-	return true
-}
-
-// enough is the step that is small enough.
-func (s *search) enough() float64 {
-	if s.rough {
-		return 16 * searchDone
-	}
-	return searchDone
-}
-
-// selection is the stepwise search of Hyndman and Khandakar (2008) for an
-// order: d by the KPSS test, then from four models on to neighbours as long as
-// AICc falls. A rough one compares models by their conditional sums of squares, as
-// auto.arima does with long series, and fits the chosen one by exact likelihood. It can be interrupted after any evaluation.
+// selection is the stepwise search of Hyndman and Khandakar (2008) for an order, as
+// R's auto.arima makes it: d by the KPSS test, then from four models on to neighbours
+// as long as AICc falls. Long series compare models by conditional sums of squares and
+// fit the best by exact likelihood, the next best if that fit ends nearly not
+// stationary or not invertible. It can be interrupted after any unit of work: one model
+// compared, or one step of an exact fit.
+//
+// It sees the series in units of about its standard deviation, powers of two of its
+// own: which model wins by a hair must not depend on the unit of the series.
 type selection struct {
-	x     []float64
-	diff  []float64 // x differenced d times, in unit
-	unit  float64
-	rough bool
-	final bool   // the chosen model is being fitted exactly
-	start vector // parameters of best
-	d     int
-	mean  float64 // of the differences
-	tried []order
-	queue []order
-	best  arima
-	now   search
-	busy  bool
+	series  []float64
+	x       []float64 // the series in unit
+	unit    float64
+	diff    []float64 // x differenced d times
+	d       int
+	most    int  // highest p and q
+	exact   bool // models are compared by exact likelihood
+	tried   []trial
+	queue   []order
+	at      order // whose neighbours are looked at
+	climb   *climber
+	exactly *likelihood // what climb makes large
+	best    arima       // so far; in the end the one found
+}
+
+// trial is a model that was looked at.
+type trial struct {
+	order
+	aicc float64 // limit: it is unsound
 }
 
 const (
-	selectionMost = 40  // models tried at most
-	roughAbove    = 150 // samples, as in R
+	selectionMost = 94  // models tried at most, as in R
+	exactUpTo     = 150 // values, as in R
 )
 
-func newSelection(x []float64, rough bool) *selection {
-	s := &selection{x: x, d: differences(x), best: arima{aicc: limit}, rough: rough}
-	s.mean = s.difference()
+func newSelection(x []float64, most int, exact bool) *selection {
+	s := &selection{series: x, x: slices.Clone(x), unit: 1, d: differences(x), most: most, exact: exact, best: arima{aicc: limit}}
+	if gamma, _, _ := autocovariance(x, 0); gamma[0] > 0 {
+		_, exponent := math.Frexp(math.Sqrt(gamma[0]))
+		s.unit = math.Ldexp(1, exponent)
+		for i := range s.x {
+			s.x[i] /= s.unit
+		}
+	}
+	s.diff = s.x
+	for range s.d {
+		s.diff = difference(s.diff)
+	}
 	c := s.d <= 1
 	s.queue = []order{{2, s.d, 2, c}, {0, s.d, 0, c}, {1, s.d, 0, c}, {0, s.d, 1, c}}
 	if c {
 		s.queue = append(s.queue, order{0, s.d, 0, false})
 	}
+	s.at = s.queue[0]
 	return s
 }
 
-// work makes at most evals evaluations and says whether the selection is over.
-func (s *selection) work(evals int) (done bool) {
-	for range evals {
-		if !s.busy && !s.take() {
-			return true
-		}
-		if !s.now.next(s.data()) {
-			continue
-		}
-		s.busy = false
-		if s.now.best.aicc < s.best.aicc && s.now.best.sound() {
-			s.best, s.start = s.now.best, s.now.x
-			// The first neighbours of the start are looked at when all four
-			// starting models are known.
-			if len(s.tried) > 5 {
-				s.queue = nil
-			}
-		}
-		if len(s.queue) == 0 && !s.final {
-			s.queue = s.best.neighbours()
-		}
+// work does one unit and says whether the selection is over.
+func (s *selection) work() (done bool) {
+	if s.climb != nil {
+		return s.climb.step() && s.settle()
 	}
-	return false
-}
-
-// difference sets diff and unit from x and d, and returns the mean of the
-// differences. A rough search sees them in units of about their standard deviation,
-// powers of two of those of x: which model wins by a hair must not depend on the
-// unit of the series.
-func (s *selection) difference() (mean float64) {
-	s.diff, s.unit = s.x, 1
-	for range s.d {
-		s.diff = difference(s.diff)
-	}
-	gamma, mean, _ := autocovariance(s.diff, 0)
-	if !s.rough || !(gamma[0] > 0) {
-		return mean
-	}
-	_, exponent := math.Frexp(math.Sqrt(gamma[0]))
-	s.unit = math.Ldexp(1, exponent)
-	s.diff = slices.Clone(s.diff)
-	for i := range s.diff {
-		s.diff[i] /= s.unit
-	}
-	return mean
-}
-
-// data is what the present search looks at.
-func (s *selection) data() []float64 {
-	if s.now.rough {
-		return s.diff
-	}
-	return s.x
-}
-
-// finish starts the exact fit of the model chosen; false when there is none to
-// do. The parameters found so far stand if the fit ends nearly not stationary.
-func (s *selection) finish() bool {
-	if !s.rough || s.final || s.best.aicc >= limit {
-		return false
-	}
-	s.final, s.busy = true, true
-	s.now = newSearch(s.best.order, s.mean)
-	s.now.x = s.start
-	for i := range s.best.free() {
-		s.now.step[i] = searchStep / 4
-	}
-	s.best = s.now.model()
-	s.best.profile(s.x)
-	return true
-}
-
-// near lets the present search begin where the best model so far is.
-func (s *selection) near() {
-	n, b := &s.now, s.best
-	copy(n.x[:min(n.best.p, b.p)], s.start[:])
-	copy(n.x[n.best.p:n.best.p+min(n.best.q, b.q)], s.start[b.p:])
-	for i := range n.best.free() {
-		n.step[i] = searchStep / 2
-	}
-}
-
-// take starts the next model that was not tried yet.
-func (s *selection) take() bool {
 	for len(s.queue) > 0 && len(s.tried) < selectionMost {
 		o := s.queue[0]
 		s.queue = s.queue[1:]
-		if slices.Contains(s.tried, o) {
-			continue
+		if !slices.ContainsFunc(s.tried, func(t trial) bool { return t.order == o }) {
+			s.try(o)
+			return false
 		}
-		s.tried = append(s.tried, o)
-		s.now, s.busy = newSearch(o, s.mean/s.unit), true
-		s.now.rough = s.rough
-		if len(s.tried) > 5 {
-			s.near()
-		}
+	}
+	if s.exact {
 		return true
 	}
-	return s.finish()
+	slices.SortStableFunc(s.tried, func(a, b trial) int { return cmp.Compare(a.aicc, b.aicc) })
+	s.best = arima{aicc: limit}
+	return s.settle()
 }
 
-// neighbours in the order in which Hyndman and Khandakar look at them.
-func (o order) neighbours() (out []order) {
+// try compares one more model with the best so far. A start that wins without a
+// constant hands on its order alone, as in R.
+func (s *selection) try(o order) {
+	m := conditional(o, s.diff)
+	if s.exact && m.aicc < limit && m.sound() {
+		c, l := climbFrom(m, s.x, climbRough)
+		for !c.step() {
+		}
+		m = l.best
+	}
+	if !m.sound() {
+		m.aicc = limit
+	}
+	s.tried = append(s.tried, trial{o, m.aicc})
+	starts := 4
+	if s.d <= 1 {
+		starts = 5
+	}
+	won := m.aicc < s.best.aicc
+	if won {
+		s.best = m
+		s.at.p, s.at.q = o.p, o.q
+	}
+	if len(s.tried) > starts && won {
+		s.at = o
+	}
+	if len(s.tried) == starts || len(s.tried) > starts && won {
+		s.queue = s.at.neighbours(s.most)
+	}
+}
+
+// found is the model in the unit of the series; its AICc is limit when there is none.
+// Its likelihood is still that of the search.
+func (s *selection) found() arima {
+	m := s.best
+	m.constant *= s.unit
+	m.sigma2 *= s.unit * s.unit
+	return m
+}
+
+// settle ends an exact fit, and begins that of the next model if it is unsound or
+// there was none yet. The selection is over when it returns true.
+func (s *selection) settle() (done bool) {
+	if s.climb != nil && s.exactly.best.sound() {
+		s.best = s.exactly.best
+		return true
+	}
+	for len(s.tried) > 0 && s.tried[0].aicc < limit {
+		o := s.tried[0].order
+		s.tried = s.tried[1:]
+		s.climb, s.exactly = climbFrom(conditional(o, s.diff), s.x, climbRough)
+		return false
+	}
+	return true
+}
+
+// neighbours in the order in which R looks at them, p and q at most most.
+func (o order) neighbours(most int) (out []order) {
 	for _, step := range [][2]int{{-1, 0}, {0, -1}, {1, 0}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}} {
 		n := order{o.p + step[0], o.d, o.q + step[1], o.constant}
-		if n.p >= 0 && n.q >= 0 && n.p <= arimaMost && n.q <= arimaMost && n.p+n.q <= arimaSum {
+		if n.p >= 0 && n.q >= 0 && n.p <= most && n.q <= most {
 			out = append(out, n)
 		}
 	}
@@ -289,24 +167,15 @@ func (m *arima) sound() bool {
 	return inside(m.phi[:m.p]) && inside(ma[:m.q])
 }
 
+// inside says whether all roots of 1 - phi_1 B - .. lie 1.01 outside of the circle.
 func inside(phi []float64) bool {
-	a := slices.Clone(phi)
-	scale := 1.0
-	for i := range a {
+	scaled, scale := slices.Clone(phi), 1.0
+	for i := range scaled {
 		scale *= 1.01
-		a[i] *= scale
+		scaled[i] *= scale
 	}
-	for n := len(a) - 1; n >= 0; n-- { // Durbin's recursion backwards
-		k := a[n]
-		if math.Abs(k) >= 1 {
-			return false
-		}
-		before := slices.Clone(a[:n])
-		for i := range before {
-			a[i] = (before[i] + k*before[n-1-i]) / (1 - k*k)
-		}
-	}
-	return true
+	_, ok := partial(scaled)
+	return ok
 }
 
 // differences is how often x must be differenced to be level-stationary by the

@@ -6,14 +6,14 @@ import (
 )
 
 // arimaMember runs an ARIMA whose order and parameters are looked for beside
-// the observations, a few likelihoods a sample, so that no single sample is
+// the observations, a model now and then, so that no single sample is
 // ever expensive. Until the first search is over it has nothing to say.
 //
 // phi(B) (1-B)^d y_t = c + theta(B) e_t, by the Kalman filter's exact likelihood
 // (see FitARIMA) and the order search of Hyndman and Khandakar (2008).
 type arimaMember struct {
 	*spread
-	evals  int   // of a search at a time
+	units  int   // of work on a search at a time
 	every  int64 // samples between
 	fitted bool
 	model  arima
@@ -22,22 +22,24 @@ type arimaMember struct {
 	since  int // samples since the model was found
 	seen   int // samples when it was
 	search *selection
+	worked int // units of it done
 	scale  []float64
 	behind bool // points and spread are not for the last sample
 }
 
 const (
+	memberMost  = 3    // highest p and q: higher ones cost time at every forecast
 	arimaWindow = 256  // samples that a fit looks back on
 	arimaStart  = 64   // samples before the first fit
 	arimaAgain  = 2048 // samples between fits at most; at first as many as were seen
 )
 
 func newARIMA(c Config, s *series, lags []lag) *arimaMember {
+	// Some 50 us each: one for every twenty seconds between samples.
 	m := &arimaMember{spread: newSpread(s, lags), scale: make([]float64, s.horizon), every: 1,
-		// About 10 us each: one for every two seconds between samples.
-		evals: int(min(max(c.Sample/time.Second/2, 1), 200))}
-	if c.Sample < 2*time.Second {
-		m.every = int64(2 * time.Second / max(c.Sample, 20*time.Millisecond))
+		units: int(min(max(c.Sample/(20*time.Second), 1), 20))}
+	if c.Sample < 20*time.Second {
+		m.every = int64(20 * time.Second / max(c.Sample, 20*time.Millisecond))
 	}
 	return m
 }
@@ -51,16 +53,27 @@ func (m *arimaMember) Observe(x float64) {
 		m.since++
 	}
 	if m.search == nil && m.s.observed >= arimaStart && (!m.fitted || m.since >= min(arimaAgain, m.seen)) {
-		m.search = newSelection(m.s.past(arimaWindow), true)
+		m.search, m.worked = newSelection(m.s.past(arimaWindow), memberMost, false), 0
 	}
-	if m.search != nil && m.s.t%m.every == 0 && m.search.work(m.evals) {
-		m.adopt(m.search.best)
-		m.search = nil
+	if m.search != nil && m.s.t%m.every == 0 {
+		m.look()
 	}
 	m.behind = true
 	if m.s.whole() {
 		m.catchUp()
 		m.settle()
+	}
+}
+
+// look works on the search, and takes over the model it ends with.
+func (m *arimaMember) look() {
+	for range m.units {
+		m.worked++
+		if m.search.work() {
+			m.adopt(m.search.found())
+			m.search = nil
+			return
+		}
 	}
 }
 
@@ -146,27 +159,51 @@ func (m *arimaMember) state(c *codec) {
 			m.rescale()
 		}
 	}
+	m.searchState(c)
+}
+
+// searchState keeps what a search under way looks at and how far it is: the same work
+// on the same values leads to the same place.
+func (m *arimaMember) searchState(c *codec) {
 	searching := m.search != nil
 	c.bool(&searching)
-	if searching {
-		if c.reading {
-			m.search = &selection{}
+	if !searching {
+		return
+	}
+	var x []float64
+	if !c.reading {
+		x = m.search.series
+	}
+	n := len(x)
+	c.int(&n, arimaWindow)
+	if c.reading {
+		x = make([]float64, n)
+	}
+	c.demands(x)
+	c.int(&m.worked, selectionMost*climbRounds)
+	if !c.reading {
+		return
+	}
+	m.search = newSelection(x, memberMost, false)
+	for range m.worked {
+		if m.search.work() {
+			c.fail("a search that is over")
+			return
 		}
-		m.search.state(c)
 	}
 }
 
 func (o *order) state(c *codec) {
-	c.int(&o.p, arimaMost)
+	c.int(&o.p, memberMost)
 	c.int(&o.d, 2)
-	c.int(&o.q, arimaMost)
+	c.int(&o.q, memberMost)
 	c.bool(&o.constant)
 }
 
 func (m *arima) state(c *codec) {
 	m.order.state(c)
-	c.numbers(m.phi[:])
-	c.numbers(m.theta[:])
+	c.numbers(m.phi[:memberMost])
+	c.numbers(m.theta[:memberMost])
 	c.number(&m.constant, &m.loglik, &m.aicc)
 	c.positive(&m.sigma2)
 }
@@ -181,46 +218,4 @@ func (k *filter) state(c *codec, m *arima) {
 	}
 	c.bool(&k.steady)
 	k.weigh()
-}
-
-func (s *search) state(c *codec) {
-	s.best.state(c)
-	c.number(&s.mean)
-	c.numbers(s.x[:])
-	c.numbers(s.step[:])
-	c.int(&s.axis, max(0, s.best.free()-1))
-	c.number(&s.sign)
-	c.bool(&s.moved)
-	c.int(&s.evals, searchEvals+1)
-	c.bool(&s.rough)
-}
-
-func (s *selection) state(c *codec) {
-	n := len(s.x)
-	c.int(&n, arimaWindow)
-	if c.reading {
-		s.x = make([]float64, n)
-	}
-	c.demands(s.x)
-	c.int(&s.d, 2)
-	c.bool(&s.rough)
-	if c.reading {
-		s.difference()
-	}
-	c.bool(&s.final)
-	c.numbers(s.start[:])
-	c.number(&s.mean)
-	for _, list := range []*[]order{&s.tried, &s.queue} {
-		n := len(*list)
-		c.int(&n, 4*selectionMost)
-		if c.reading {
-			*list = make([]order, n)
-		}
-		for i := range *list {
-			(*list)[i].state(c)
-		}
-	}
-	s.best.state(c)
-	s.now.state(c)
-	c.bool(&s.busy)
 }

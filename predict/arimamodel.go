@@ -35,7 +35,7 @@ type ARIMA struct {
 // Durbin and Koopman 2001). Where the likelihood has several maxima it is the
 // one that R's arima climbs to from the same start, not always the highest: that
 // one often lies at the edge of what is stationary, with an absurd mean, or at
-// the edge of what is invertible. p and q are at most 3, d is at most 2, a constant
+// the edge of what is invertible. p and q are at most 5, d is at most 2, a constant
 // needs d < 2. ErrNoModel: x is too short for the order.
 func FitARIMA(x []float64, p, d, q int, constant bool) (*ARIMA, error) {
 	if p < 0 || p > arimaMost || q < 0 || q > arimaMost || d < 0 || d > 2 || constant && d > 1 {
@@ -49,20 +49,22 @@ func FitARIMA(x []float64, p, d, q int, constant bool) (*ARIMA, error) {
 // (2008) and fits it: what the Forecaster's member does piece by piece.
 // ErrNoModel: x is too short.
 func AutoARIMA(x []float64) (*ARIMA, error) {
-	s := newSelection(x, len(x) > roughAbove)
-	for !s.work(1 << 20) {
+	s := newSelection(x, arimaMost, len(x) <= exactUpTo)
+	for !s.work() {
 	}
-	return newModel(s.best, x)
+	return newModel(s.found(), x)
 }
 
 func newModel(best arima, x []float64) (*ARIMA, error) {
 	if best.aicc >= limit {
 		return nil, fmt.Errorf("%w: %d values", ErrNoModel, len(x))
 	}
-	m := &ARIMA{P: best.p, D: best.d, Q: best.q, Constant: best.order.constant, Mean: best.constant,
-		AR: best.phi[:best.p:best.p], MA: best.theta[:best.q:best.q],
-		Sigma2: best.sigma2, LogLik: best.loglik, AICc: best.aicc, model: best, next: len(x) + 1}
+	m := &ARIMA{model: best, next: len(x) + 1}
 	m.state = m.model.likelihood(x)
+	best = m.model
+	m.P, m.D, m.Q, m.Constant, m.Mean = best.p, best.d, best.q, best.order.constant, best.constant
+	m.AR, m.MA = best.phi[:best.p:best.p], best.theta[:best.q:best.q]
+	m.Sigma2, m.LogLik, m.AICc = best.sigma2, best.loglik, best.aicc
 	return m, nil
 }
 

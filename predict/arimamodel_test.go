@@ -105,7 +105,7 @@ func TestARIMAObserveGoesOn(t *testing.T) {
 
 func TestFitARIMARefuses(t *testing.T) {
 	x := []float64{1, 2, 3, 2, 1, 2, 3, 2, 1, 3}
-	for _, o := range []order{{p: 4}, {q: -1}, {d: 3}, {d: 2, constant: true}} {
+	for _, o := range []order{{p: 6}, {q: -1}, {d: 3}, {d: 2, constant: true}} {
 		if _, err := FitARIMA(x, o.p, o.d, o.q, o.constant); err == nil || errors.Is(err, ErrNoModel) {
 			t.Errorf("%+v: %v", o, err)
 		}
@@ -117,5 +117,44 @@ func TestFitARIMARefuses(t *testing.T) {
 		if _, err := AutoARIMA(short); !errors.Is(err, ErrNoModel) {
 			t.Errorf("AutoARIMA of %v: %v", short, err)
 		}
+	}
+}
+
+// TestAutoARIMAChoosesAsR: on simulated series AutoARIMA chooses the order of R's
+// auto.arima, and forecasts the same; in a few, two models are as good or the sums of
+// squares have several minima. The values are made by tests/reference/auto.R.
+func TestAutoARIMAChoosesAsR(t *testing.T) {
+	data, err := os.ReadFile("testdata/auto.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ref struct {
+		Series [][]float64
+		Chosen []struct {
+			rFit
+			Constant bool
+		}
+	}
+	if err := json.Unmarshal(data, &ref); err != nil {
+		t.Fatal(err)
+	}
+	var other, worse int
+	for i, r := range ref.Chosen {
+		m, err := AutoARIMA(ref.Series[i])
+		if err != nil {
+			t.Fatalf("series %d: %v", i, err)
+		}
+		if m.P != r.P || m.D != r.D || m.Q != r.Q || m.Constant != r.Constant {
+			other++
+			t.Logf("series %d: (%d,%d,%d) %v, log-likelihood %.3f; R: (%d,%d,%d) %v, %.3f",
+				i, m.P, m.D, m.Q, m.Constant, m.LogLik, r.P, r.D, r.Q, r.Constant, r.Loglik)
+		} else if off := r.distance(m); off > 1e-3 {
+			worse++
+			t.Logf("series %d: the same order, %.1e from R's forecast", i, off)
+		}
+	}
+	t.Logf("%d series: %d other orders, %d other fits", len(ref.Chosen), other, worse)
+	if len(ref.Chosen) != 50 || other > 3 || worse > 2 {
+		t.Errorf("of %d series %d have another order than R's, %d another fit", len(ref.Chosen), other, worse)
 	}
 }

@@ -21,7 +21,7 @@ var ErrStateCorrupt = errors.New("predict: damaged state: start with a new forec
 var ErrStateConfig = errors.New("predict: state of another configuration: start with a new forecaster")
 
 // stateVersion changes whenever the meaning of a single byte does.
-const stateVersion = 4
+const stateVersion = 5
 
 // replayedVersion is the oldest version of which the configuration and the
 // samples are read: what they teach is learned again.

@@ -1,0 +1,46 @@
+package predict
+
+import (
+	"fmt"
+	"math"
+	"math/rand"
+	"testing"
+)
+
+// TestExactLikelihoodIsTheFilters: the short way to the exact likelihood gives the
+// filter's, constant and variance, for every order, also where coefficients are zero
+// and the variance pauses before it comes to rest.
+func TestExactLikelihoodIsTheFilters(t *testing.T) {
+	rng := rand.New(rand.NewSource(11))
+	w := make([]float64, 120)
+	for i := range w {
+		w[i] = 3 + rng.NormFloat64()
+		if i > 1 {
+			w[i] += 0.6*(w[i-1]-3) - 0.2*(w[i-2]-3)
+		}
+	}
+	for p := range arimaMost + 1 {
+		for q := range arimaMost + 1 {
+			for _, constant := range []bool{false, true} {
+				for _, size := range []float64{0, 0.3, 1.5} {
+					var x vector
+					for i := range p + q {
+						x[i] = size * rng.NormFloat64()
+					}
+					m := arima{order: order{p, 0, q, constant}, phi: fromPartial(x[:p]), theta: fromPartial(x[p : p+q])}
+					if q > 1 {
+						m.theta[0] = 0
+					}
+					short, want := m, m
+					short.exactly(w)
+					want.profile(w)
+					name := fmt.Sprintf("(%d,%d) %v %g", p, q, constant, size)
+					near(t, name+" log-likelihood", short.loglik, want.loglik, 1e-6*math.Abs(want.loglik))
+					near(t, name+" AICc", short.aicc, want.aicc, 1e-6*math.Abs(want.aicc))
+					near(t, name+" variance", short.sigma2, want.sigma2, 1e-6*want.sigma2)
+					near(t, name+" constant", short.constant, want.constant, 1e-6*math.Abs(want.constant))
+				}
+			}
+		}
+	}
+}
