@@ -158,3 +158,23 @@ func TestAutoARIMAChoosesAsR(t *testing.T) {
 		t.Errorf("of %d series %d have another order than R's, %d another fit", len(ref.Chosen), other, worse)
 	}
 }
+
+// TestAutoARIMAIsSound: a trend with noise, differenced, has an MA part at the edge of
+// what is invertible, where only exact likelihood finds it. The next best model stands
+// then.
+func TestAutoARIMAIsSound(t *testing.T) {
+	for seed := range int64(60) {
+		rng := rand.New(rand.NewSource(seed))
+		x := make([]float64, 160)
+		for i := range x {
+			x[i] = 10 + 0.1*float64(i) + rng.NormFloat64()
+		}
+		m, err := AutoARIMA(x)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if !m.model.sound() {
+			t.Errorf("seed %d: (%d,%d,%d) with MA %.4f", seed, m.P, m.D, m.Q, m.MA)
+		}
+	}
+}

@@ -24,10 +24,12 @@ type hostRow struct {
 }
 
 const (
-	hostVMs     = 8
-	hostPast    = 24 // samples that the baselines look back on: two hours
-	hostTrain   = 200
-	hostResidue = 96 // one-step errors from which correlation is estimated
+	hostVMs        = 8
+	hostsGoogle    = 200 // VMs sampled for hosts
+	hostsBitbrains = 64  // windows
+	hostPast       = 24  // samples that the baselines look back on: two hours
+	hostTrain      = 200
+	hostResidue    = 96 // one-step errors from which correlation is estimated
 )
 
 // sumHosts puts the set's series together to hosts of hostVMs, without an
