@@ -170,7 +170,7 @@ func climb(o order, x []float64) arima {
 	c, l := climbFrom(arima{order: o, constant: mean}, x, climbDone)
 	for !c.step() {
 	}
-	return l.best
+	return l.found()
 }
 
 // climbFrom starts at a model whose AR part is stationary.
@@ -191,6 +191,13 @@ func climbFrom(m arima, x []float64, enough float64) (*climber, *likelihood) {
 	c := newClimber(l, m.free(), start, enough)
 	c.longest = climbLongest
 	return c, l
+}
+
+// found is the best model, invertible.
+func (l *likelihood) found() arima {
+	m := l.best
+	m.invert()
+	return m
 }
 
 func (l *likelihood) value(at *vector) float64 {

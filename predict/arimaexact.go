@@ -2,73 +2,125 @@ package predict
 
 import "math"
 
+// gains is the filter of an ARMA without gaps, less its state. From its long-run value
+// the filter's variance moves by a matrix of rank one, scale times along along', which
+// moves on by itself (Morf, Sidhu and Kailath 1974; Mélard 1984): O(n) a value where the
+// filter needs O(n^2).
+type gains struct {
+	filter                         // of which the shape and phi count
+	next, along [stateMost]float64 // next: what an innovation moves the next state by, times f
+	scale       float64
+	variance    float64 // of the next innovation, over sigma2
+	inverse     float64
+	rests       bool
+}
+
+func (m *arima) gains() gains {
+	g := gains{filter: filter{r: max(m.p, m.q+1)}, next: m.longRun()}
+	g.n = g.r
+	copy(g.phi[:], m.phi[:m.p])
+	g.variance = g.next[0]
+	g.inverse = 1 / g.variance
+	g.advance(&g.next)
+	g.along, g.scale = g.next, -g.inverse
+	return g
+}
+
+// move goes on by one value.
+func (g *gains) move() {
+	if g.rests {
+		return
+	}
+	first, was := g.along[0], g.variance
+	g.advance(&g.along)
+	g.variance += g.scale * first * first
+	share := first * g.inverse
+	for i := range g.n {
+		before := g.next[i]
+		g.next[i] += g.scale * first * g.along[i]
+		g.along[i] -= share * before
+	}
+	g.inverse = 1 / g.variance
+	g.scale *= was * g.inverse
+}
+
+// settle notes whether the variance has come to rest.
+func (g *gains) settle() {
+	var size float64
+	for _, v := range g.along {
+		size = max(size, v*v)
+	}
+	g.rests = g.rests || -g.scale*g.inverse*size < settled
+}
+
 // exactly is the exact Gaussian log-likelihood of w, differenced and without gaps, at
-// the constant that makes it largest: profile at a fraction of its cost. From its
-// long-run value the filter's variance moves by a matrix of rank one, along, which
-// moves on by itself (Morf, Sidhu and Kailath 1974; Mélard 1984): O(n) a value where
-// the filter needs O(n^2).
+// the constant that makes it largest: profile at a fraction of its cost.
 func (m *arima) exactly(w []float64) {
-	k := filter{r: max(m.p, m.q+1)}
-	k.n = k.r
-	copy(k.phi[:], m.phi[:m.p])
-	gain := m.longRun() // what an innovation moves the next state by, times f
-	f := gain[0]
-	k.advance(&gain)
-	along, scale, inverse := gain, -1/f, 1/f
-	rests := false
+	g := m.gains()
 	var a, beside [stateMost]float64 // states of the values, and of a constant 1
 	var sums normal
 	var logs float64
 	n, det := 0, 1.0
 	for t, v := range w {
 		e, u := v-m.constant-a[0], 0.0
-		k.follow(&a, &gain, e*inverse)
+		g.follow(&a, e*g.inverse)
 		if m.order.constant {
 			u = 1 - beside[0]
-			k.follow(&beside, &gain, u*inverse)
+			g.follow(&beside, u*g.inverse)
 		}
-		if f < diffuseCut {
+		if g.variance < diffuseCut {
 			n++
-			sums.add(e, u, inverse)
-			det *= f
+			sums.add(e, u, g.inverse)
+			det *= g.variance
 		}
 		if det > 1e100 || det < 1e-100 { // one logarithm for many factors
 			logs += math.Log(det)
 			det = 1
 		}
-		if rests = rests || t%8 == 0 && resting(&along, scale*inverse); rests {
-			continue
+		if t%8 == 0 {
+			g.settle()
 		}
-		first, was := along[0], f
-		k.advance(&along)
-		f += scale * first * first
-		share := first * inverse
-		for i := range k.n {
-			before := gain[i]
-			gain[i] += scale * first * along[i]
-			along[i] -= share * before
-		}
-		inverse = 1 / f
-		scale *= was * inverse
+		g.move()
 	}
 	m.conclude(&sums, logs+math.Log(det), n)
 }
 
-// follow advances a state and moves it by so much of gain.
-func (k *filter) follow(a, gain *[stateMost]float64, by float64) {
-	k.advance(a)
-	for i := range k.n {
-		a[i] += gain[i] * by
+// invert turns the MA part into the one of the same likelihood that is invertible, as
+// R's arima does in the end: the one whose innovations the filter comes to see.
+func (m *arima) invert() {
+	if m.q == 0 || invertible(m.theta[:m.q]) {
+		return
 	}
+	g := m.gains()
+	for range invertMost {
+		if g.settle(); g.rests {
+			break
+		}
+		g.move()
+	}
+	for i := range m.q {
+		m.theta[i] = g.next[i]*g.inverse - m.phi[i]
+	}
+	m.sigma2 *= g.variance
 }
 
-// resting says that a variance which moves by scale times along along' stays.
-func resting(along *[stateMost]float64, scale float64) bool {
-	var size float64
-	for _, v := range along {
-		size = max(size, v*v)
+const invertMost = 4096 // values until the filter is at rest
+
+func invertible(theta []float64) bool {
+	var ma [arimaMost]float64
+	for i, v := range theta {
+		ma[i] = -v
 	}
-	return -scale*size < settled
+	_, ok := partial(ma[:len(theta)])
+	return ok
+}
+
+// follow advances a state and moves it by so much of next.
+func (g *gains) follow(a *[stateMost]float64, by float64) {
+	g.advance(a)
+	for i := range g.n {
+		a[i] += g.next[i] * by
+	}
 }
 
 // longRun is the covariance of each state of the filter with the value, over sigma2,

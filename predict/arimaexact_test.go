@@ -44,3 +44,34 @@ func TestExactLikelihoodIsTheFilters(t *testing.T) {
 		}
 	}
 }
+
+// TestInvertKeepsTheLikelihood: the invertible twin of an MA part has its likelihood and
+// its forecasts.
+func TestInvertKeepsTheLikelihood(t *testing.T) {
+	rng := rand.New(rand.NewSource(12))
+	w := make([]float64, 150)
+	for i := range w {
+		w[i] = rng.NormFloat64()
+	}
+	for _, theta := range [][]float64{{-1.04}, {2.5}, {0.3, 1.7}, {-0.4, 0.2, -1.5}} {
+		for _, phi := range [][]float64{nil, {0.6}, {0.5, -0.3}} {
+			m := arima{order: order{p: len(phi), q: len(theta)}}
+			copy(m.phi[:], phi)
+			copy(m.theta[:], theta)
+			m.exactly(w)
+			twin := m
+			twin.invert()
+			if !invertible(twin.theta[:twin.q]) {
+				t.Errorf("%v: %v is not invertible", theta, twin.theta)
+			}
+			was := twin.sigma2
+			twin.exactly(w)
+			near(t, fmt.Sprint(theta, " log-likelihood"), twin.loglik, m.loglik, 1e-6*math.Abs(m.loglik))
+			near(t, fmt.Sprint(theta, " variance"), was, twin.sigma2, 1e-6*twin.sigma2)
+			again := twin
+			if again.invert(); again != twin {
+				t.Error("an invertible part was turned")
+			}
+		}
+	}
+}

@@ -89,11 +89,11 @@ func (s *selection) work() (done bool) {
 // constant hands on its order alone, as in R.
 func (s *selection) try(o order) {
 	m := conditional(o, s.diff)
-	if s.exact && m.aicc < limit && m.sound() {
+	if s.exact && m.aicc < limit && inside(m.phi[:m.p]) {
 		c, l := climbFrom(m, s.x, climbRough)
 		for !c.step() {
 		}
-		m = l.best
+		m = l.found()
 	}
 	if !m.sound() {
 		m.aicc = limit
@@ -128,9 +128,11 @@ func (s *selection) found() arima {
 // settle ends an exact fit, and begins that of the next model if it is unsound or
 // there was none yet. The selection is over when it returns true.
 func (s *selection) settle() (done bool) {
-	if s.climb != nil && s.exactly.best.sound() {
-		s.best = s.exactly.best
-		return true
+	if s.climb != nil {
+		if m := s.exactly.found(); m.sound() {
+			s.best = m
+			return true
+		}
 	}
 	for len(s.tried) > 0 && s.tried[0].aicc < limit {
 		o := s.tried[0].order

@@ -91,7 +91,11 @@ func TestOrderMatchesR(t *testing.T) {
 			for !s.work() {
 				units++
 			}
-			b := s.best
+			m, err := newModel(s.found(), x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := m.model
 			t.Logf("ARIMA(%d,%d,%d) constant %v, AICc %.3f, %d models, %d units of work; R: (%d,%d,%d) %v, %.3f",
 				b.p, b.d, b.q, b.order.constant, b.aicc, len(s.tried), units, r.P, r.D, r.Q, r.Constant, r.AICc)
 			if b.d != r.D {
