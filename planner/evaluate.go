@@ -198,6 +198,7 @@ type source struct {
 	contends time.Duration
 	peak     float64 // p90 of the peak, cores
 	fill     float64 // highest mean of any step, as a share of usable
+	free     MiB     // memory that is not allocated; only where room is wanted
 }
 
 func newSource(h *Host, p *Policy) *source {
@@ -214,6 +215,9 @@ func newSource(h *Host, p *Policy) *source {
 	s.contends = s.load.contention(s.usable, p.ContentionProbability)
 	s.fill = s.load.level() / float64(s.usable)
 	s.peak = p90(s.load.peakQuantiles())
+	if len(h.Wanted) > 0 {
+		s.free = h.memoryFree(p.SlotProbability)
+	}
 	return s
 }
 

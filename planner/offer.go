@@ -132,8 +132,7 @@ func (h Host) withoutNeed(need Need) Host {
 	same := func(n *Need) bool { return n.VM == need.VM && n.From == need.From }
 	h.Held = slices.DeleteFunc(slices.Clone(h.Held), func(l Lease) bool { return same(&l.Need) })
 	h.Incoming = slices.DeleteFunc(slices.Clone(h.Incoming), func(in Incoming) bool { return same(&in.Need) })
-	h.VMs = slices.DeleteFunc(slices.Clone(h.VMs), func(vm VM) bool { return vm.ID == need.VM })
-	return h
+	return h.without(need.VM)
 }
 
 // malformed says what in an offer received from outside cannot be used, or "".

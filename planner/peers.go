@@ -86,7 +86,7 @@ func (r *planning) openPeers(need *Need) []*Peer {
 		r.open = make([]*Peer, 0, len(r.peers))
 		for i := range r.peers {
 			peer := &r.peers[i]
-			if peer.ID != r.h.ID && peer.Alive && !peer.Draining && (peer.Pressure <= r.pressureLimit(need) || r.h.wantedBy(peer.ID, "")) && peer.Incoming < r.p.MaxIncoming {
+			if peer.ID != r.h.ID && peer.Alive && !peer.Draining && (peer.Pressure <= r.pressureLimit(need) || r.h.asked(peer.ID)) && peer.Incoming < r.p.MaxIncoming {
 				r.open = append(r.open, peer)
 			}
 		}
@@ -130,7 +130,7 @@ func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
 		return out
 	}
 	p := r.p
-	if limit := r.pressureLimit(need); peer.Pressure > limit && !(need.For != "" && r.h.wantedBy(peer.ID, need.For)) {
+	if limit := r.pressureLimit(need); peer.Pressure > limit && !r.h.askedFor(peer.ID, need.For) {
 		out = append(out, refuse(RefuseCPU, "its digest shows a pressure of %.0f %%, above %.0f %%", 100*peer.Pressure, 100*limit))
 	}
 	if peer.Incoming >= p.MaxIncoming {

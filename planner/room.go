@@ -63,7 +63,6 @@ func (s *source) roomFor(vm *VM) (*Need, CoreSeconds) {
 	if len(s.h.Wanted) == 0 || s.h.overcommits() {
 		return nil, 0
 	}
-	free := s.h.memoryFree(s.p.SlotProbability)
 	// No move is worth more than all that this host's cores can do: so much for what
 	// others claim.
 	ceiling := CoreSeconds(float64(s.usable) * s.h.horizon(s.grid).Seconds())
@@ -71,7 +70,7 @@ func (s *source) roomFor(vm *VM) (*Need, CoreSeconds) {
 	most := CoreSeconds(0)
 	for i := range s.h.Wanted {
 		n := &s.h.Wanted[i].Need
-		lacks := n.Memory - free
+		lacks := n.Memory - s.free
 		if n.VM == vm.ID || !(lacks > 0) || !s.h.canGive(vm, lacks) {
 			continue
 		}
@@ -82,12 +81,15 @@ func (s *source) roomFor(vm *VM) (*Need, CoreSeconds) {
 	return best, most
 }
 
-// wantedBy says whether the host asked in vain for room for a VM, or for any with "":
-// its pressure is what the room would cure, and no reason against it.
-func (h *Host) wantedBy(host HostID, vm VMID) bool {
-	return slices.ContainsFunc(h.Wanted, func(w Wanted) bool {
-		return w.Need.From == host && (vm == "" || w.Need.VM == vm)
-	})
+// asked says whether the host asked in vain for room.
+func (h *Host) asked(host HostID) bool {
+	return slices.ContainsFunc(h.Wanted, func(w Wanted) bool { return w.Need.From == host })
+}
+
+// askedFor says whether the host asked in vain for room for that VM: its pressure is
+// what the room would cure, and no reason against it.
+func (h *Host) askedFor(host HostID, vm VMID) bool {
+	return slices.ContainsFunc(h.Wanted, func(w Wanted) bool { return w.Need.From == host && w.Need.VM == vm })
 }
 
 // canGive says whether vm, with others of h if need be, gives back that much memory
@@ -131,7 +133,7 @@ func (r *planning) enough(options []candidate) bool {
 	if len(options) == 0 {
 		return false
 	}
-	lacks := -r.h.memoryFree(r.p.SlotProbability)
+	lacks := -r.src.free
 	if need, _ := r.src.roomFor(options[0].vm); need != nil {
 		lacks += need.Memory
 	}

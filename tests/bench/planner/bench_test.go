@@ -240,7 +240,7 @@ func TestRatios(t *testing.T) {
 	other := total{}
 	other.add(map[string]simulate.Result{"headroom": {}, "oracle": {}, "reactive": {}, "sandpiper": {}, "n-sigma": {}})
 	sum = total(nil).plus(sum).plus(other)
-	if sum["lr-mmt-1.2"] != nil {
+	if _, ok := sum["lr-mmt-1.2"]; ok {
 		t.Error("a policy that was not played on one of the months counts")
 	}
 	var out figures

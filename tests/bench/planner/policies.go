@@ -95,15 +95,13 @@ func compare(s simulate.Setup, seed uint64, policies []string) (map[string]simul
 }
 
 // total is what policies came to over all placements.
-type total map[string]*struct{ contention, moves float64 }
+type total map[string]amount
+
+type amount struct{ contention, moves float64 }
 
 func (t total) add(results map[string]simulate.Result) {
 	for p, r := range results {
-		if t[p] == nil {
-			t[p] = &struct{ contention, moves float64 }{}
-		}
-		t[p].contention += r.Contention
-		t[p].moves += float64(r.Migrations)
+		t[p] = amount{t[p].contention + r.Contention, t[p].moves + float64(r.Migrations)}
 	}
 }
 
@@ -189,8 +187,8 @@ func (t total) plus(other total) total {
 	}
 	out := total{}
 	for p, a := range t {
-		if b := other[p]; b != nil {
-			out[p] = &struct{ contention, moves float64 }{a.contention + b.contention, a.moves + b.moves}
+		if b, ok := other[p]; ok {
+			out[p] = amount{a.contention + b.contention, a.moves + b.moves}
 		}
 	}
 	return out
