@@ -97,7 +97,7 @@ func EvaluateMigration(vm VM, src Host, dst Offer, p Policy) Evaluation {
 	e.MemoryAfter = dst.MemoryFree - d.Memory
 	fitted := dst
 	fitted.P90After = e.DestP90
-	for _, r := range fits(&fitted, &d, p) {
+	for _, r := range fits(&fitted, &d, p, levelAfter(&fitted, &d.CPU)) {
 		if !hasKind(e.Refusals, r.Kind) {
 			e.Refusals = append(e.Refusals, r)
 		}

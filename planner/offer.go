@@ -102,7 +102,8 @@ func MakeOffer(now time.Time, h Host, need Need, p Policy) Offer {
 	o.Mem, o.Disk, o.Network = s.demand(sharedMemory), s.demand(sharedDisk), s.demand(sharedNetwork)
 	o.MemoryFree = memory
 	o.P90After = shareAfter(&o, &need.CPU)
-	o.Refusals = append(o.Refusals, fits(&o, &need, p)...)
+	l.add(&need.CPU) // exact, as no joint quantiles are
+	o.Refusals = append(o.Refusals, fits(&o, &need, p, l.level()/float64(o.Usable.CPU))...)
 	return o
 }
 
@@ -201,12 +202,13 @@ func offerLoad(o *Offer, vm *Demand) *load {
 	return l
 }
 
-// fits checks every dimension of an offer.
-func fits(o *Offer, need *Need, p Policy) []Refusal {
+// fits checks every dimension of an offer; level is the share of its usable cores that
+// is expected to be asked for once the VM is there.
+func fits(o *Offer, need *Need, p Policy, level float64) []Refusal {
 	var out []Refusal
 	limit, word := fillLimit(need, &p)
 	// The negation refuses a NaN too.
-	if level := levelAfter(o, &need.CPU); !(level <= limit) {
+	if !(level <= limit) {
 		out = append(out, refuse(RefuseCPU, "expected demand after the add is %.0f %% of %.2f cores, above %s %.0f %%",
 			100*level, o.Usable.CPU, word, 100*limit))
 	}

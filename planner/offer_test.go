@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"headroom/predict"
 )
 
 func FuzzOffer(f *testing.F) {
@@ -163,5 +165,32 @@ func TestLackOfMemoryRestsLonger(t *testing.T) {
 		if got := s.Rests[0].Until.Sub(epoch); got != c.want {
 			t.Errorf("%s, asked for %v: rests %v, want %v", c.kind, c.asked, got, c.want)
 		}
+	}
+}
+
+// TestOfferJudgesTheVeryDemand: what a destination expects with the VM is summed up from
+// all its VMs, as it will be once the VM is there, not from the quantiles that stand in
+// the offer. Here those lie below LOW, by 0.03 %.
+func TestOfferJudgesTheVeryDemand(t *testing.T) {
+	p, rho := LabPolicy(), 0.125
+	h := testHost("b", 2.9375, 512)
+	h.Correlation = &rho
+	burst := func(id VMID, burst float64) VM {
+		vm := testVM(id, 128, shape{})
+		for i := range vm.CPU.Steps {
+			vm.CPU.Steps[i] = predict.Quantiles{0, 0, burst / 2, burst, burst}
+		}
+		vm.CPU.Peak = constantDemand(burst).Peak
+		return vm
+	}
+	h.VMs = []VM{burst("bursty", 0.375), testVM("slow", 128, shape{0.015625, 0.0625, 0.3671875}), testVM("fast", 128, shape{0.015625, 0.09375, 0.3671875})}
+	need := NeedOf(burst("vm", 0.5), *testHost("a", 1, 1))
+	h.Held = []Lease{{ID: "l", Need: need}}
+	level := h.cpuLoad(h.grid()).level()
+	h.Held = nil
+	if o := MakeOffer(epoch, *h, need, p); level <= p.Low*float64(h.usable().CPU) || !(levelAfter(&o, &need.CPU) <= p.Low) {
+		t.Fatalf("no such case: %v cores with the VM, by the offer %v of %v", level, levelAfter(&o, &need.CPU), h.usable().CPU)
+	} else if !hasKind(o.Refusals, RefuseCPU) {
+		t.Errorf("promised up to %v of %v cores: %v", level, h.usable().CPU, o.Refusals)
 	}
 }
