@@ -31,7 +31,7 @@ func policyOf(c config.Config) (planner.Policy, error) {
 		GainFactor: pl.GainFactor, MinGain: planner.CoreSeconds(pl.MinGain), MinGainShare: pl.MinGainShare, ResidualShare: pl.ResidualShare,
 		ContentionProbability: pl.ContentionProbability, SlotProbability: c.Slots.Probability,
 
-		Cooldown: pl.Cooldown.Duration, CooldownCap: pl.CooldownCap.Duration, ReturnAfter: pl.ReturnAfter.Duration,
+		Cooldown: pl.Cooldown.Duration, CooldownCap: pl.CooldownCap.Duration, ReturnAfter: pl.ReturnAfter.Duration, UrgentFactor: pl.UrgentFactor,
 		MaxOutgoing: pl.MaxOutgoing, MaxIncoming: pl.MaxIncoming, MaxJitter: pl.MaxJitter.Duration,
 		RefusalBackoff: pl.RefusalBackoff.Duration, FreezeFailedShare: pl.FreezeFailedShare, FreezeMinFailed: pl.FreezeMinFailed,
 		MaxDigestAge: pl.MaxDigestAge.Duration, MaxOfferAge: pl.MaxOfferAge.Duration, MaxRTT: pl.MaxRTT.Duration,

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -20,7 +21,7 @@ func (r *planning) options() []candidate {
 		}
 		e := r.src.leaving(vm, "")
 		e.finish(r.p, false)
-		out = append(out, r.option(vm, e, append(r.stays(vm), r.resting(vm)...)))
+		out = append(out, r.option(vm, e, append(r.stays(vm), r.resting(vm, &e)...)))
 	}
 	slices.SortFunc(out, func(a, b candidate) int { return rank(&a, &b, r.freedom) })
 	return out
@@ -119,10 +120,11 @@ func (vm *VM) immovable() []Refusal {
 }
 
 // resting lists what keeps a VM on its host unless the host is drained.
-func (r *planning) resting(vm *VM) []Refusal {
+func (r *planning) resting(vm *VM, e *Evaluation) []Refusal {
 	var out []Refusal
-	if left := CooldownLeft(vm.History, r.now, *r.p); left > 0 {
-		out = append(out, refuse(RefuseCooldown, "cools down for another %s, move(s) in the last 24 h: %d", round(left), vm.History.recent(r.now)))
+	if left := CooldownLeft(vm.History, r.now, *r.p); left > 0 && !r.urgent(vm, e) {
+		out = append(out, refuse(RefuseCooldown, "cools down for another %s, move(s) in the last 24 h: %d%s",
+			round(left), vm.History.recent(r.now), r.sooner(vm)))
 	}
 	if near := r.h.bound(vm); len(near) > 0 {
 		out = append(out, refuse(RefuseAffinity, "must stay with %s", near[0]))
@@ -172,5 +174,33 @@ func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
 	if h.LastFrom == "" || h.LastFrom != to || h.LastMoved.IsZero() {
 		return 0
 	}
-	return max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
+	left := max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
+	if left > 0 && r.src != nil {
+		if e := r.src.leaving(vm, ""); r.urgent(vm, &e) {
+			return 0
+		}
+	}
+	return left
+}
+
+// urgent says that so much demand is expected to wait if vm stays that neither its
+// cool-down nor its return ban binds. They keep a wrong forecast from sending VMs to
+// and fro; to hold on to them while far more waits than any move costs would be to
+// suffer for the sake of the rule. Each move of the last 24 h doubles what it takes, so
+// that a VM cannot go to and fro on urgency either. Room made for others never counts.
+func (r *planning) urgent(vm *VM, e *Evaluation) bool {
+	return r.p.UrgentFactor > 0 && e.Gain-e.Room >= r.p.urgentGain(vm.History.recent(r.now))
+}
+
+// urgentGain is the gain from which a VM with so many moves in 24 h need not rest.
+func (p *Policy) urgentGain(moves int) CoreSeconds {
+	return CoreSeconds(math.Ldexp(p.UrgentFactor, max(0, moves-1))) * p.MinGain
+}
+
+// sooner words what would end the VM's rest.
+func (r *planning) sooner(vm *VM) string {
+	if !(r.p.UrgentFactor > 0) {
+		return ""
+	}
+	return fmt.Sprintf("; sooner for a gain of %.0f core-seconds", r.p.urgentGain(vm.History.recent(r.now)))
 }

@@ -266,6 +266,9 @@ func (r *planning) permit(o *candidate) {
 	if in := &r.d.Inputs; in.Shortest != "" {
 		why += fmt.Sprintf("; the host is short of %s", in.Shortest)
 	}
+	if left := CooldownLeft(o.vm.History, r.now, *r.p); left > 0 {
+		why += fmt.Sprintf("; urgent, so its cool-down of another %s does not bind", round(left))
+	}
 	mode := r.mode(o.vm)
 	r.d.Mode = mode
 	switch order, _ := r.st.order(o.VM); {

@@ -144,7 +144,7 @@ func (r *planning) against(vm *VM, need *Need, peer *Peer) []Refusal {
 		out = append(out, *rule)
 	}
 	if left := r.returnLeft(vm, peer.ID); left > 0 && !need.Drain {
-		out = append(out, refuse(RefuseReturn, "left that host %s ago, may return in %s", round(r.now.Sub(vm.History.LastMoved)), round(left)))
+		out = append(out, refuse(RefuseReturn, "left that host %s ago, may return in %s%s", round(r.now.Sub(vm.History.LastMoved)), round(left), r.sooner(vm)))
 	}
 	if rest, ok := r.st.rest(vm.ID, peer.ID); ok && rest.Host != "" {
 		out = append(out, refuse(RefuseBackoff, "rests for %s: %s", round(rest.Until.Sub(r.now)), rest.Why))

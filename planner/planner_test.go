@@ -39,6 +39,7 @@ func TestPolicyNamesWhatIsWrong(t *testing.T) {
 		{"gain_factor", func(p *Policy) { p.GainFactor = 0 }},
 		{"bandwidth", func(p *Policy) { p.Bandwidth = BytesPerSecond(math.Inf(1)) }},
 		{"min_gain", func(p *Policy) { p.MinGain = -1 }},
+		{"urgent_factor", func(p *Policy) { p.UrgentFactor = math.Inf(1) }},
 		{"min_gain_share", func(p *Policy) { p.MinGainShare = math.NaN() }},
 		{"risk_age", func(p *Policy) { p.RiskAge = math.NaN() }},
 		{"slot_probability", func(p *Policy) { p.SlotProbability = 1 }},

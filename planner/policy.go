@@ -53,9 +53,12 @@ type Policy struct {
 
 	// Cooldown after a VM's first move doubles per move in 24 h up to
 	// CooldownCap; ReturnAfter is how long it may not return to its last host.
-	Cooldown    time.Duration `json:"cooldown_ns"`
-	CooldownCap time.Duration `json:"cooldown_cap_ns"`
-	ReturnAfter time.Duration `json:"return_after_ns"`
+	// Neither binds when its leaving gains at least UrgentFactor times the least
+	// gain, doubled for each further move in 24 h; 0: they always bind.
+	Cooldown     time.Duration `json:"cooldown_ns"`
+	CooldownCap  time.Duration `json:"cooldown_cap_ns"`
+	ReturnAfter  time.Duration `json:"return_after_ns"`
+	UrgentFactor float64       `json:"urgent_factor"`
 	// MaxOutgoing and MaxIncoming bound the moves under way per host; leases
 	// count as incoming.
 	MaxOutgoing int `json:"max_outgoing"`
@@ -116,7 +119,8 @@ type Policy struct {
 }
 
 // DefaultPolicy returns the production defaults: advise, 85/70 %, 3 of 5
-// rounds, gain 3 x cost, cool-down 30 min doubling to 6 h, 2 h without return.
+// rounds, gain 3 x cost, cool-down 30 min doubling to 6 h, 2 h without return, both
+// over at once for 5 times the least gain.
 func DefaultPolicy() Policy {
 	return Policy{
 		Mode: ModeAdvise,
@@ -124,7 +128,7 @@ func DefaultPolicy() Policy {
 		Hold: 3, Window: 5,
 		GainFactor: 3, MinGain: 10, MinGainShare: 0.01, ResidualShare: 0.1,
 		ContentionProbability: 0.5, SlotProbability: 0.95, Classes: DefaultClasses(),
-		Cooldown: 30 * time.Minute, CooldownCap: 6 * time.Hour, ReturnAfter: 2 * time.Hour,
+		Cooldown: 30 * time.Minute, CooldownCap: 6 * time.Hour, ReturnAfter: 2 * time.Hour, UrgentFactor: 5,
 		MaxOutgoing: 1, MaxIncoming: 1,
 		MaxJitter: 10 * time.Second, RefusalBackoff: time.Minute,
 		FreezeFailedShare: 0.05, FreezeMinFailed: 2,
@@ -140,7 +144,7 @@ func DefaultPolicy() Policy {
 
 // LabPolicy returns the settings for hosts of about half a core, VMs of
 // 128 MiB, 60 s horizons and rounds every 2 s: automatic, 5 of 6 rounds, cool-down
-// 60 s to 10 min, 3 min without return, and classes of 0.1, 0.2 and 0.4 cores.
+// 60 s to 10 min, 3 min without return, always binding, and classes of 0.1, 0.2 and 0.4 cores.
 func LabPolicy() Policy {
 	p := DefaultPolicy()
 	p.Mode = ModeAuto
@@ -154,6 +158,7 @@ func LabPolicy() Policy {
 		{Name: "large", VCPU: 0.4, Memory: 256},
 	}
 	p.Cooldown, p.CooldownCap, p.ReturnAfter = time.Minute, 10*time.Minute, 3*time.Minute
+	p.UrgentFactor = 0 // a rest of one horizon is not worth breaking
 	p.MaxJitter, p.RefusalBackoff = 0, 6*time.Second
 	p.MaxDigestAge = 30 * time.Second
 	p.Bandwidth = 150e6
@@ -216,7 +221,7 @@ func (p Policy) validateNumbers() []error {
 		}
 	}
 	for _, f := range []namedNumber{
-		{"min_gain", float64(p.MinGain)}, {"min_gain_share", p.MinGainShare}, {"return_after", float64(p.ReturnAfter)}, {"max_jitter", float64(p.MaxJitter)},
+		{"min_gain", float64(p.MinGain)}, {"min_gain_share", p.MinGainShare}, {"return_after", float64(p.ReturnAfter)}, {"urgent_factor", p.UrgentFactor}, {"max_jitter", float64(p.MaxJitter)},
 		{"refusal_backoff", float64(p.RefusalBackoff)}, {"max_rtt", float64(p.MaxRTT)}, {"dirty_share", p.DirtyShare},
 		{"blackout_base", float64(p.BlackoutBase)}, {"migration_cores", float64(p.MigrationCores)},
 		{"link_cores", float64(p.LinkCores)}, {"partner_cores", float64(p.PartnerCores)}, {"wish_cores", float64(p.WishCores)},

@@ -310,7 +310,7 @@ func TestOnlyACureComesFirst(t *testing.T) {
 	}
 }
 
-// TestNoReturnWithin2h holds the default policy to its word.
+// TestNoReturnWithin2h holds the default policy to its word, urgency aside.
 func TestNoReturnWithin2h(t *testing.T) {
 	for _, c := range []struct {
 		ago  time.Duration
@@ -319,6 +319,7 @@ func TestNoReturnWithin2h(t *testing.T) {
 		h, peer, lab := pressed()
 		p := DefaultPolicy()
 		p.Mode, p.Hold, p.Window, p.MinGain, p.MigrationCores, p.Classes = ModeAuto, 1, 1, 0.5, 0.1, lab.Classes
+		p.UrgentFactor = 0
 		for i := range h.VMs {
 			last := epoch.Add(-c.ago)
 			h.VMs[i].History = MoveHistory{LastFrom: "b", LastMoved: last, Moves: []time.Time{last}}

@@ -289,6 +289,7 @@ func (k *checker) pace(p Planner) {
 	k.duration("planner.cooldown", p.Cooldown, time.Second, day)
 	k.duration("planner.cooldown_cap", p.CooldownCap, p.Cooldown.Duration, 7*day)
 	k.duration("planner.return_after", p.ReturnAfter, 0, 7*day)
+	number(k, "planner.urgent_factor", p.UrgentFactor, 0, 1000)
 	number(k, "planner.max_outgoing", p.MaxOutgoing, 1, 16)
 	number(k, "planner.max_incoming", p.MaxIncoming, 1, 16)
 	k.duration("planner.max_jitter", p.MaxJitter, 0, 5*time.Minute)

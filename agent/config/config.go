@@ -115,12 +115,13 @@ type Planner struct {
 	ResidualShare         float64 `toml:"residual_share"`         // share of the contention that may remain when a move counts as its removal; 0..0.99. Default 0.1
 	ContentionProbability float64 `toml:"contention_probability"` // probability of unserved demand at which contention is said to begin; 0.01..0.99. Default 0.5
 
-	Cooldown    Duration `toml:"cooldown"`     // rest of a VM after a move, doubled per move within 24h; 1s..24h. Default 30m
-	CooldownCap Duration `toml:"cooldown_cap"` // upper bound of that doubling; cooldown..7d. Default 6h
-	ReturnAfter Duration `toml:"return_after"` // a VM does not return to its last host within this time; 0s..7d. Default 2h
-	MaxOutgoing int      `toml:"max_outgoing"` // moves out of this host at a time; 1..16. Default 1
-	MaxIncoming int      `toml:"max_incoming"` // moves into this host at a time; 1..16. Default 1
-	MaxJitter   Duration `toml:"max_jitter"`   // bound of the random delay before negotiating; 0s..5m. Default 10s
+	Cooldown     Duration `toml:"cooldown"`      // rest of a VM after a move, doubled per move within 24h; 1s..24h. Default 30m
+	CooldownCap  Duration `toml:"cooldown_cap"`  // upper bound of that doubling; cooldown..7d. Default 6h
+	ReturnAfter  Duration `toml:"return_after"`  // a VM does not return to its last host within this time; 0s..7d. Default 2h
+	UrgentFactor float64  `toml:"urgent_factor"` // neither binds a VM whose leaving gains this many times the least gain, doubled per move within 24h; 0 = they always bind; 0..1000. Default 5
+	MaxOutgoing  int      `toml:"max_outgoing"`  // moves out of this host at a time; 1..16. Default 1
+	MaxIncoming  int      `toml:"max_incoming"`  // moves into this host at a time; 1..16. Default 1
+	MaxJitter    Duration `toml:"max_jitter"`    // bound of the random delay before negotiating; 0s..5m. Default 10s
 
 	RefusalBackoff    Duration `toml:"refusal_backoff"`     // rest of a pair of VM and host after a refusal; 0s..24h. Default 1m
 	FreezeFailedShare float64  `toml:"freeze_failed_share"` // share of failed moves in the last hour that freezes the host; 0.001..0.99. Default 0.05

@@ -78,7 +78,7 @@ func defaultPlanner() Planner {
 		Round: Of(10 * time.Second), High: 0.85, Low: 0.7, Hold: 3, Window: 5,
 		ReserveMemoryMiB: 1024, MemoryOvercommit: 1,
 		GainFactor: 3, MinGain: 10, MinGainShare: 0.01, ResidualShare: 0.1, ContentionProbability: 0.5,
-		Cooldown: Of(30 * time.Minute), CooldownCap: Of(6 * time.Hour), ReturnAfter: Of(2 * time.Hour),
+		Cooldown: Of(30 * time.Minute), CooldownCap: Of(6 * time.Hour), ReturnAfter: Of(2 * time.Hour), UrgentFactor: 5,
 		MaxOutgoing: 1, MaxIncoming: 1, MaxJitter: Of(10 * time.Second),
 		RefusalBackoff: Of(time.Minute), FreezeFailedShare: 0.05, FreezeMinFailed: 2,
 		MaxDigestAge: Of(5 * time.Minute), MaxOfferAge: Of(10 * time.Second), MaxRTT: Of(20 * time.Millisecond),

@@ -42,6 +42,7 @@ func (n *Node) settings(mode, join string) map[string]string {
 		"planner.cooldown":               `"1m"`,
 		"planner.cooldown_cap":           `"10m"`,
 		"planner.return_after":           `"3m"`,
+		"planner.urgent_factor":          `0`,
 		"planner.max_jitter":             `"0s"`,
 		"planner.refusal_backoff":        `"6s"`,
 		"planner.max_digest_age":         `"30s"`,

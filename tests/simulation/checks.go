@@ -217,7 +217,7 @@ func (w *world) checkTimer(h *host, e negotiate.Effect) {
 // checkPlanned holds a move that a planner begins against the hand-overs that were
 // finished: whatever became of agents since, their hosts' journals said «owned». A
 // VM that libvirt or its watchdog took back to a host has not been moved. Wall clocks that are wrong by an hour shorten a rest by as much.
-func (w *world) checkPlanned(h *host, v int, order []planner.HostID) {
+func (w *world) checkPlanned(h *host, v int, order []planner.HostID, urgent bool) {
 	moves := w.vms[v].moves
 	if len(moves) == 0 {
 		return
@@ -226,11 +226,11 @@ func (w *world) checkPlanned(h *host, v int, order []planner.HostID) {
 	last := moves[len(moves)-1]
 	rest := w.now - last.at + wrong
 	need := min(w.policy.Cooldown<<min(len(moves)-1, 8), w.policy.CooldownCap)
-	if rest < need && wrong == 0 {
+	if rest < need && wrong == 0 && !urgent {
 		w.violate("CooldownTravels: %s leaves %s %v after its move %d", w.vms[v].id, h.id, rest, len(moves))
 	}
 	for _, to := range order {
-		if w.hostOf[to] == last.from && rest < w.policy.ReturnAfter {
+		if w.hostOf[to] == last.from && rest < w.policy.ReturnAfter && !urgent {
 			w.violate("NoReturnWithin2h: %s goes back from %s to %s after %v", w.vms[v].id, h.id, to, rest)
 		}
 	}
@@ -243,6 +243,23 @@ func (w *world) checkPlanned(h *host, v int, order []planner.HostID) {
 	if swaps > 3 && slices.Contains(order, planner.HostID(w.hosts[last.from].id)) {
 		w.violate("NoLivelock: %s goes to and fro between %s and %s", w.vms[v].id, w.hosts[last.from].id, h.id)
 	}
+}
+
+// urgent says that the decision's gain is worth breaking a rest, by the moves of 24 h
+// that the hand-overs tell of.
+func (w *world) urgent(v int, d *planner.Decision) bool {
+	need := w.policy.UrgentFactor * float64(d.Inputs.MinGain) / 2
+	for _, m := range w.vms[v].moves {
+		if w.now-m.at <= 24*time.Hour {
+			need *= 2
+		}
+	}
+	for _, o := range d.Considered {
+		if o.VM == d.VM && need > 0 {
+			return float64(o.Evaluation.Gain-o.Evaluation.Room) >= need
+		}
+	}
+	return false
 }
 
 // settled says whether all hand-overs are over, and if not, why.

@@ -275,7 +275,7 @@ func (w *world) orders() {
 		for i := range host.VMs {
 			if host.VMs[i].ID == w.vms[v].id {
 				need := planner.NeedOf(host.VMs[i], host)
-				w.probe(h, v, need, to, func([]planner.Offer) { w.start(h, v, to, "operator") })
+				w.probe(h, v, need, to, func([]planner.Offer) { w.start(h, v, to, nil) })
 			}
 		}
 	}

@@ -186,13 +186,14 @@ func (w *world) round(h *host) {
 		}
 		w.probe(h, w.vmOf[d.VM], *d.Need, d.Candidates, func(offers []planner.Offer) {
 			h.agent.probing = false
-			w.choose(h, w.vmOf[d.VM], host, offers)
+			w.choose(h, &d, host, offers)
 		})
 	})
 }
 
 // choose ends a planner's probing, as Agent.propose does.
-func (w *world) choose(h *host, v int, src planner.Host, offers []planner.Offer) {
+func (w *world) choose(h *host, d *planner.Decision, src planner.Host, offers []planner.Offer) {
+	v := w.vmOf[d.VM]
 	var vm planner.VM
 	for i := range src.VMs {
 		if src.VMs[i].ID == w.vms[v].id {
@@ -212,7 +213,7 @@ func (w *world) choose(h *host, v int, src planner.Host, offers []planner.Offer)
 			}
 		}
 	}
-	w.start(h, v, order, "")
+	w.start(h, v, order, d)
 }
 
 // probe asks hosts live, and goes on when all have answered, or after the time-out.
@@ -276,21 +277,24 @@ func active(s negotiate.DestState) bool {
 	return false
 }
 
-// start hands an attempt to the agent's state machine, as the desk does.
-func (w *world) start(h *host, v int, order []planner.HostID, operator string) {
+// start hands an attempt to the agent's state machine, as the desk does. Without a
+// decision of the planner it is an operator's.
+func (w *world) start(h *host, v int, order []planner.HostID, planned *planner.Decision) {
 	id, d := w.vms[v].id, h.domains[v]
 	mine := w.mayMove(h, id)
 	if !h.agent.alive || h.agent.sources[v].Busy() || !mine || d == nil || d.run != running {
 		return
 	}
-	s := negotiate.Start{VM: id, Operator: operator, CopyLimit: 2 * time.Minute,
+	s := negotiate.Start{VM: id, CopyLimit: 2 * time.Minute,
 		LastAttempt: max(h.meta[v].attempt, h.agent.dest.LastAttempt(id)),
 		Need:        negotiate.Need{MemoryMiB: float64(w.vms[v].plan.Memory), Cores: w.vms[v].plan.CPU.Peak[2]}}
 	for _, to := range order {
 		s.Candidates = append(s.Candidates, negotiate.Candidate{Host: to, Guard: w.vms[v].guard})
 	}
-	if operator == "" {
-		w.checkPlanned(h, v, order)
+	if planned == nil {
+		s.Operator = "operator"
+	} else {
+		w.checkPlanned(h, v, order, w.urgent(v, planned))
 	}
 	w.stats.Asked++
 	w.post(h, input{vm: v, src: s})
