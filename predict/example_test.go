@@ -50,7 +50,7 @@ func ExampleSum() {
 // The peak of a host's demand is calibrated on the host's own past peaks.
 func ExampleJoint() {
 	c := predict.Config{Step: time.Minute, Horizon: 3}
-	host, _ := predict.NewJoint(c)
+	host, _ := predict.NewJoint(c, 2)
 	a, _ := predict.New(c)
 	b, _ := predict.New(c)
 	var got predict.Forecast
@@ -59,7 +59,7 @@ func ExampleJoint() {
 		x, y := 1+float64(i%2), 1+float64((i+1)%2)
 		a.Observe(x)
 		b.Observe(y)
-		got = host.Observe(x+y, predict.Sum([]predict.Forecast{a.Forecast(), b.Forecast()}, nil))
+		got = host.Observe([]float64{x, y}, predict.Sum([]predict.Forecast{a.Forecast(), b.Forecast()}, nil))
 	}
 	fmt.Printf("%s: peak of 3 cores, forecast %.1f, at or below its P95 in %.0f %% of cases\n", got.Method, got.Peak[0], 100*got.PeakCoverage)
 	// Output:

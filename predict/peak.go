@@ -40,15 +40,22 @@ func (p *peakCalibration) issue(t int64, top float64) {
 // quantiles is the distribution of the peak, given those of the steps.
 func (p *peakCalibration) quantiles(steps []Quantiles, tables *peakTables) Quantiles {
 	top := highest(steps)
-	q := p.seen.blend(tables.prior(steps, top), p.lag.independent())
-	for i := range q {
-		q[i] += top
-	}
+	q := p.above(top, tables.prior(steps, top))
 	// The peak is no lower than any single step.
 	for i := range steps {
 		q.upper(&steps[i])
 	}
 	q.tidy()
+	return q
+}
+
+// above is the distribution of the peak when the highest median is top and prior is
+// what is expected on top of it.
+func (p *peakCalibration) above(top float64, prior Quantiles) Quantiles {
+	q := p.seen.blend(prior, p.lag.independent())
+	for i := range q {
+		q[i] += top
+	}
 	return q
 }
 

@@ -60,7 +60,7 @@ func (t *hostTable) addHost(s *set, vms [][]float64) error {
 		}
 		fs[i] = f
 	}
-	joint, err := predict.NewJoint(config(s, false))
+	joint, err := predict.NewJoint(config(s, false), len(vms))
 	if err != nil {
 		return err
 	}
@@ -80,16 +80,16 @@ func (t *hostTable) addHost(s *set, vms [][]float64) error {
 		}
 	}
 	for now := range sum[:len(sum)-horizon] {
-		parts := make([]predict.Forecast, len(fs))
+		parts, values := make([]predict.Forecast, len(fs)), make([]float64, len(fs))
 		for i, f := range fs {
 			if fc := f.Forecast(); len(fc.Steps) > 0 {
 				errors[i] = append(errors[i], vms[i][now]-fc.Steps[0][0])
 			}
 			f.Observe(vms[i][now])
-			parts[i] = f.Forecast()
+			parts[i], values[i] = f.Forecast(), vms[i][now]
 		}
 		alone := predict.Sum(parts, nil)
-		calibrated := joint.Observe(sum[now], alone)
+		calibrated := joint.Observe(values, alone)
 		if now+1 < s.train || (now+1-s.train)%s.every != 0 {
 			continue
 		}
