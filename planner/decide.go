@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -180,7 +179,7 @@ func (r *planning) calm() bool {
 	return false
 }
 
-// relieve looks for the VM whose leaving gains most per cost, and for peers to ask.
+// relieve looks for the VM whose leaving is worth most, and for peers to ask.
 func (r *planning) relieve() {
 	options := r.options()
 	r.keep(options)
@@ -329,38 +328,4 @@ func (r *planning) drain() {
 		return
 	}
 	r.conclude(ActionStuck, "the host is being drained: %d of its VMs remain and none may leave; %s: %s", len(options), options[0].vm.label(), options[0].Refusals[0].Text)
-}
-
-// candidate is an option with the VM it is about.
-type candidate struct {
-	Option
-	vm    *VM
-	tired bool // so many hosts refused it lately that another VM's turn has come
-}
-
-// tiredAfter is how many hosts are asked for a VM, more than in one round, before others
-// have their turn: the VM whose leaving would cure everything is often the one that
-// fits nowhere.
-const tiredAfter = Probes + 1
-
-// rank orders options: allowed ones first, then what the mode lets the agent
-// do alone, then those that not everybody refuses, then those that cure the
-// contention, then net gain per cost.
-func rank(a, b *candidate, freedom func(*VM) int) int {
-	return cmp.Or(
-		cmp.Compare(b2i(len(a.Refusals) > 0), b2i(len(b.Refusals) > 0)),
-		cmp.Compare(freedom(b.vm), freedom(a.vm)),
-		cmp.Compare(b2i(a.tired), b2i(b.tired)),
-		cmp.Compare(b2i(b.Cures), b2i(a.Cures)),
-		cmp.Compare(b.Ratio, a.Ratio),
-		cmp.Compare(a.vm.Memory, b.vm.Memory),
-		cmp.Compare(a.VM, b.VM),
-	)
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

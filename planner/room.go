@@ -118,7 +118,9 @@ func (r *planning) makeRoom() {
 	if !r.enough(options) {
 		return
 	}
-	slices.SortStableFunc(options, func(a, b candidate) int { return cmp.Compare(b.Evaluation.Room, a.Evaluation.Room) })
+	slices.SortFunc(options, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.Evaluation.Room, a.Evaluation.Room), r.rank(&a, &b, perCost))
+	})
 	for _, o := range options[:min(len(options), r.p.MaxConsidered)] {
 		if r.propose(&o) {
 			r.keep(options)

@@ -127,6 +127,19 @@ func TestSeveralVMsMakeRoomTogether(t *testing.T) {
 	}
 }
 
+// TestTheCheapestMakesRoom: of VMs that make the same room, it matters little which one
+// would relieve this host most.
+func TestTheCheapestMakesRoom(t *testing.T) {
+	_, b, p := packed()
+	b.VMs = []VM{testVM("busy", 600, shape{level: 0.08, spread: 0.01}), testVM("idle", 600, shape{level: 0.01}), testVM("rest", 600, shape{level: 0.3, spread: 0.1})}
+	b.VMs[2].Policy.Pin = PinHere
+	b.Wanted = []Wanted{{At: epoch, Need: Need{VM: "db", From: "a", Memory: 800, Worth: 8}}}
+	d := decide(b, &Peer{ID: "a", Alive: true, Free: map[string]int{"large": 9}}, State{}, p)
+	if d.VM != "idle" || d.Considered[0].Evaluation.Net > d.Considered[1].Evaluation.Net {
+		t.Errorf("chose %q: %s", d.VM, d.Explain())
+	}
+}
+
 // TestRoomIsNotMade where something speaks against it.
 func TestRoomIsNotMade(t *testing.T) {
 	wanted := Wanted{At: epoch, Need: Need{VM: "db", From: "a", Memory: 900, Worth: 8}}

@@ -293,23 +293,6 @@ func TestFreedomComesBeforeGain(t *testing.T) {
 	}
 }
 
-// TestOnlyACureComesFirst: a VM that gains most per cost but leaves the host
-// overloaded comes after one that cures it.
-func TestOnlyACureComesFirst(t *testing.T) {
-	h, _, p := pressed()
-	h.Capacity.CPU = 1
-	h.VMs = []VM{
-		testVM("tiny", 16, shape{level: 0.1, spread: 0.005}), // cheap, not enough
-		testVM("enough", 1024, shape{level: 0.5, spread: 0.005}),
-		testVM("rest", 128, shape{level: 0.7, spread: 0.005}),
-	}
-	h.VMs[2].Policy.Pin = PinHere
-	d := decide(h, &Peer{ID: "b", Alive: true, Free: map[string]int{"large": 9}}, State{}, p)
-	if d.VM != "enough" || d.Considered[0].Ratio > d.Considered[1].Ratio {
-		t.Errorf("chose %q: %s", d.VM, d.Explain())
-	}
-}
-
 // TestNoReturnWithin2h holds the default policy to its word, urgency aside.
 func TestNoReturnWithin2h(t *testing.T) {
 	for _, c := range []struct {
