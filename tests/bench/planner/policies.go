@@ -73,7 +73,7 @@ func day(dir string, out *figures) error {
 
 // placements are the start placements, by their seed, on which policies are compared. A
 // slight change of anything moves the result of one by a quarter.
-const placements = 3
+const placements = 6
 
 // compare runs policies on one setup and prints the table.
 func compare(s simulate.Setup, seed uint64, policies []string) (map[string]simulate.Result, error) {
