@@ -28,13 +28,15 @@ type climber struct {
 	inverse [len(vector{})]vector
 	age     int // gradients that inverse has learned from
 	rounds  int
+	most    int     // rounds
 	enough  float64 // relative gain that is worth going on for
 	longest float64 // step in any parameter
 }
 
 const (
 	climbRounds  = 100
-	climbDone    = 1e-12 // relative gain that is none
+	climbPatient = 2000  // rounds, where nobody waits
+	climbDone    = 1e-14 // relative gain that is none
 	climbRough   = 1e-6  // that is worth little more: 1e-4 of a log-likelihood
 	climbAsR     = 1e-8  // the same, for R's optim
 	climbShorter = 0.2
@@ -44,7 +46,7 @@ const (
 )
 
 func newClimber(g goal, n int, start vector, enough float64) *climber {
-	c := &climber{goal: g, n: n, at: start, enough: enough, longest: math.Inf(1)}
+	c := &climber{goal: g, n: n, at: start, enough: enough, most: climbRounds, longest: math.Inf(1)}
 	c.least = g.value(&c.at)
 	if n > 0 {
 		c.slope = g.gradient(&c.at)
@@ -54,7 +56,7 @@ func newClimber(g goal, n int, start vector, enough float64) *climber {
 
 // step makes one round and says whether the climb is over.
 func (c *climber) step() (done bool) {
-	if c.n == 0 || !(abs(c.least) < limit) || c.rounds >= climbRounds {
+	if c.n == 0 || !(abs(c.least) < limit) || c.rounds >= c.most {
 		return true
 	}
 	if c.age > 2*c.n {
@@ -159,19 +161,6 @@ type likelihood struct {
 }
 
 const likelihoodDelta = 1e-5 // of the differences
-
-// climb fits a model of order o to x.
-func climb(o order, x []float64) arima {
-	diff := x
-	for range o.d {
-		diff = difference(diff)
-	}
-	_, mean, _ := autocovariance(diff, 0)
-	c, l := climbFrom(arima{order: o, constant: mean}, x, climbDone)
-	for !c.step() {
-	}
-	return l.found()
-}
 
 // climbFrom starts at a model whose AR part is stationary.
 func climbFrom(m arima, x []float64, enough float64) (*climber, *likelihood) {

@@ -37,12 +37,8 @@ func conditional(o order, w []float64) arima {
 		}
 	}
 	var start vector
-	if gamma, mean, n := autocovariance(w, 0); o.constant {
-		s.unit = 10 * math.Sqrt(gamma[0]/max(1, float64(n-1)))
-		if s.unit == 0 {
-			s.unit = 1
-		}
-		start[o.free()] = mean / s.unit
+	if o.constant {
+		start[o.free()], s.unit = inErrors(w)
 	}
 	c := newClimber(s, o.params(), start, climbAsR)
 	for outside := 0; outside < roundsOutside && !c.step(); outside++ {
@@ -51,6 +47,16 @@ func conditional(o order, w []float64) arima {
 		}
 	}
 	return s.model(&c.at, c.least)
+}
+
+// inErrors is the mean of w, and its unit: ten of its standard errors.
+func inErrors(w []float64) (mean, unit float64) {
+	gamma, mean, n := autocovariance(w, 0)
+	unit = 10 * math.Sqrt(gamma[0]/max(1, float64(n-1)))
+	if unit == 0 {
+		unit = 1
+	}
+	return mean / unit, unit
 }
 
 // model is the one at the parameters, where value is least.

@@ -62,6 +62,9 @@ func newModel(best arima, x []float64) (*ARIMA, error) {
 	m := &ARIMA{model: best, next: len(x) + 1}
 	m.state = m.model.likelihood(x)
 	best = m.model
+	if !(best.aicc < limit) { // at the edge of what is stationary it may not be a number
+		return nil, fmt.Errorf("%w: %d values, at whose best model the likelihood cannot be computed", ErrNoModel, len(x))
+	}
 	m.P, m.D, m.Q, m.Constant, m.Mean = best.p, best.d, best.q, best.order.constant, best.constant
 	m.AR, m.MA = best.phi[:best.p:best.p], best.theta[:best.q:best.q]
 	m.Sigma2, m.LogLik, m.AICc = best.sigma2, best.loglik, best.aicc
