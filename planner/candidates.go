@@ -23,7 +23,7 @@ func (r *planning) options() []candidate {
 		e.finish(r.p, false)
 		out = append(out, r.option(vm, e, append(r.stays(vm), r.resting(vm, &e)...)))
 	}
-	slices.SortFunc(out, func(a, b candidate) int { return r.rank(&a, &b, toRelieve) })
+	slices.SortFunc(out, func(a, b candidate) int { return r.rank(&a, &b) })
 	return out
 }
 

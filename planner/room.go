@@ -119,7 +119,7 @@ func (r *planning) makeRoom() {
 		return
 	}
 	slices.SortFunc(options, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.Evaluation.Room, a.Evaluation.Room), r.rank(&a, &b, perCost))
+		return cmp.Or(cmp.Compare(b.Evaluation.Room, a.Evaluation.Room), r.rankPerCost(&a, &b))
 	})
 	for _, o := range options[:min(len(options), r.p.MaxConsidered)] {
 		if r.propose(&o) {

@@ -25,7 +25,7 @@ import (
 //	NoActionOnTimeout  persistSource, persistDest, checkTimer: no timer decides or acts
 //	BoundedConcurrency persistDest: VMs on their way to a host
 //	CooldownTravels    checkPlanned: by what truly moved, whatever agents forgot
-//	NoReturnWithin2h   checkPlanned
+//	NoReturnWithin2h   checkPlanned; both but for urgent moves
 //	NoLivelock         checkPlanned: no VM goes to and fro
 //	Settles            Run: within 60 s of the last fault
 //	LeaseExpires       expire: no lease without a copy outlives twice its time to live
