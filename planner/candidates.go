@@ -170,11 +170,7 @@ func CooldownLeft(h MoveHistory, now time.Time, p Policy) time.Duration {
 
 // returnLeft is how long the VM may not yet return to a host it left.
 func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
-	h := &vm.History
-	if h.LastFrom == "" || h.LastFrom != to || h.LastMoved.IsZero() {
-		return 0
-	}
-	left := max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
+	left := r.banned(vm, to)
 	if left > 0 && r.src != nil {
 		if e := r.src.leaving(vm, ""); r.urgent(vm, &e) {
 			return 0
@@ -183,24 +179,36 @@ func (r *planning) returnLeft(vm *VM, to HostID) time.Duration {
 	return left
 }
 
+// banned is returnLeft of a VM that is not urgent.
+func (r *planning) banned(vm *VM, to HostID) time.Duration {
+	h := &vm.History
+	if h.LastFrom == "" || h.LastFrom != to || h.LastMoved.IsZero() {
+		return 0
+	}
+	return max(0, r.p.ReturnAfter-max(0, r.now.Sub(h.LastMoved)))
+}
+
 // urgent says that so much demand is expected to wait if vm stays that neither its
 // cool-down nor its return ban binds. They keep a wrong forecast from sending VMs to
 // and fro; to hold on to them while far more waits than any move costs would be to
 // suffer for the sake of the rule. Each move of the last 24 h doubles what it takes, so
 // that a VM cannot go to and fro on urgency either. Room made for others never counts.
 func (r *planning) urgent(vm *VM, e *Evaluation) bool {
-	return r.p.UrgentFactor > 0 && e.Gain-e.Room >= r.p.urgentGain(vm.History.recent(r.now))
+	least := r.p.urgentGain(vm.History.recent(r.now))
+	return least > 0 && e.Gain-e.Room >= least
 }
 
-// urgentGain is the gain from which a VM with so many moves in 24 h need not rest.
+// urgentGain is the gain from which a VM with so many moves in 24 h need not rest; 0: it
+// always must.
 func (p *Policy) urgentGain(moves int) CoreSeconds {
 	return CoreSeconds(math.Ldexp(p.UrgentFactor, max(0, moves-1))) * p.MinGain
 }
 
 // sooner words what would end the VM's rest.
 func (r *planning) sooner(vm *VM) string {
-	if !(r.p.UrgentFactor > 0) {
+	least := r.p.urgentGain(vm.History.recent(r.now))
+	if least == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; sooner for a gain of %.0f core-seconds", r.p.urgentGain(vm.History.recent(r.now)))
+	return fmt.Sprintf("; sooner for a gain of %.2f core-seconds", least)
 }

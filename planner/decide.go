@@ -268,6 +268,9 @@ func (r *planning) permit(o *candidate) {
 	if left := CooldownLeft(o.vm.History, r.now, *r.p); left > 0 {
 		why += fmt.Sprintf("; urgent, so its cool-down of another %s does not bind", round(left))
 	}
+	if last := o.vm.History.LastFrom; r.banned(o.vm, last) > 0 && slices.Contains(r.d.Candidates, last) {
+		why += fmt.Sprintf("; urgent, so it may return to %s, which it left %s ago", last, round(r.now.Sub(o.vm.History.LastMoved)))
+	}
 	mode := r.mode(o.vm)
 	r.d.Mode = mode
 	switch order, _ := r.st.order(o.VM); {

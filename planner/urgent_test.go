@@ -36,8 +36,9 @@ func TestUrgentNeedEndsRest(t *testing.T) {
 			if tells := strings.Contains(d.Explain(), "; sooner for a gain of"); tells != (!c.free && c.factor > 0) {
 				t.Errorf("%s, factor %v, move %d: tells what would end the rest: %v: %s", kind, c.factor, c.moves, tells, d.Explain())
 			}
-			if tells := strings.Contains(d.Reason, "urgent"); tells != (c.free && kind == RefuseCooldown) {
-				t.Errorf("%s, factor %v, move %d: the reason calls it urgent: %v: %s", kind, c.factor, c.moves, tells, d.Reason)
+			word := map[Kind]string{RefuseCooldown: "urgent, so its cool-down", RefuseReturn: "urgent, so it may return to b"}[kind]
+			if tells := strings.Contains(d.Reason, word); tells != c.free {
+				t.Errorf("%s, factor %v, move %d: the reason says why: %v: %s", kind, c.factor, c.moves, tells, d.Reason)
 			}
 		}
 	}
@@ -58,5 +59,17 @@ func TestRoomIsNotUrgent(t *testing.T) {
 		if d, _, _ := ask(t, epoch.Add(time.Second), b, a, p); (d.Action == ActionMove) == rests {
 			t.Errorf("they rest: %v: %s", rests, d.Explain())
 		}
+	}
+}
+
+// TestNothingIsUrgentWithoutALeastGain: nought times a factor is no threshold.
+func TestNothingIsUrgentWithoutALeastGain(t *testing.T) {
+	h, peer, p := pressed()
+	p.UrgentFactor, p.MinGain, p.MinGainShare = 5, 0, 0
+	for i := range h.VMs {
+		h.VMs[i].History.LastMoved = epoch.Add(-time.Second)
+	}
+	if d := decide(h, peer, State{}, p); d.Action != ActionStuck {
+		t.Errorf("moves in its cool-down: %s", d.Explain())
 	}
 }
