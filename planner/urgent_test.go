@@ -73,3 +73,15 @@ func TestNothingIsUrgentWithoutALeastGain(t *testing.T) {
 		t.Errorf("moves in its cool-down: %s", d.Explain())
 	}
 }
+
+// TestAReturnInTimeIsNotUrgent: a reason names urgency only where a rest was broken.
+func TestAReturnInTimeIsNotUrgent(t *testing.T) {
+	h, peer, p := pressed()
+	p.UrgentFactor = 1
+	for i := range h.VMs {
+		h.VMs[i].History = MoveHistory{LastFrom: "b", LastMoved: epoch.Add(-p.ReturnAfter)}
+	}
+	if d := decide(h, peer, State{}, p); d.Action != ActionMove || strings.Contains(d.Reason, "urgent") {
+		t.Errorf("%s", d.Explain())
+	}
+}
