@@ -156,7 +156,7 @@ func simConfig(mode string) config.Config {
 	p.Round, p.Hold, p.Window, p.High, p.Low = config.Of(time.Second), 4, 6, 0.90, 0.75
 	p.ReserveMemoryMiB, p.MinGain, p.MigrationCores, p.Bandwidth = 0, 0.5, 0.3, 150e6
 	p.ContentionProbability = 0.1 // as in the lab: the p90 is what the planner acts on
-	p.Cooldown, p.CooldownCap, p.ReturnAfter = config.Of(time.Minute), config.Of(10*time.Minute), config.Of(3*time.Minute)
+	p.Cooldown, p.CooldownCap, p.ReturnAfter, p.UrgentFactor = config.Of(time.Minute), config.Of(10*time.Minute), config.Of(3*time.Minute), 0
 	p.MaxJitter, p.RefusalBackoff, p.MaxDigestAge = config.Of(0), config.Of(6*time.Second), config.Of(30*time.Second)
 	p.BlackoutBase = config.Of(200 * time.Millisecond)
 	c.Slots.Classes = []config.Class{{Name: "small", VCPU: 0.1, MemoryMiB: 128}, {Name: "medium", VCPU: 0.2, MemoryMiB: 128}, {Name: "large", VCPU: 0.4, MemoryMiB: 128}, {Name: "xlarge", VCPU: 0.6, MemoryMiB: 256}}
