@@ -90,6 +90,27 @@ func (s *squares) padded(at *vector) (phi, theta [arimaMost]float64) {
 
 // value is half of the logarithm of the sum of squares.
 func (s *squares) value(at *vector) float64 {
+	if s.low() {
+		return s.lowValue(at)
+	}
+	return s.anyValue(at)
+}
+
+// gradient is that of value, at the parameters of the last call of it, by going
+// through its steps backwards.
+func (s *squares) gradient(at *vector) vector {
+	if s.low() {
+		return s.lowGradient(at)
+	}
+	return s.anyGradient(at)
+}
+
+// low says that there are no more than two AR and two MA coefficients, as in most of the
+// models that a selection looks at: then their terms alone are summed, to the same digits
+// as with the zeros.
+func (s *squares) low() bool { return s.p <= 2 && s.q <= 2 }
+
+func (s *squares) anyValue(at *vector) float64 {
 	mean := s.mean(at)
 	phi, theta := s.padded(at)
 	var sum, last float64 // last: the innovation before
@@ -111,9 +132,7 @@ func (s *squares) value(at *vector) float64 {
 	return 0.5 * math.Log(s.sum)
 }
 
-// gradient is that of value, at the parameters of the last call of it, by going
-// through its steps backwards.
-func (s *squares) gradient(at *vector) (g vector) {
+func (s *squares) anyGradient(at *vector) (g vector) {
 	phi, theta := s.padded(at)
 	var p0, p1, p2, p3, p4, q0, q1, q2, q3, q4, mean, last float64
 	for t := len(s.w) - 1; t >= 0; t-- {
@@ -136,6 +155,58 @@ func (s *squares) gradient(at *vector) (g vector) {
 	}
 	copy(g[:s.p], []float64{p0, p1, p2, p3, p4})
 	copy(g[s.p:s.p+s.q], []float64{q0, q1, q2, q3, q4})
+	if s.constant {
+		g[s.free()] = mean * s.unit
+	}
+	for i := range g {
+		g[i] /= s.sum
+	}
+	return g
+}
+
+func (s *squares) lowValue(at *vector) float64 {
+	mean := s.mean(at)
+	phi, theta := s.padded(at)
+	z, e := s.z[arimaMost:][:len(s.w)], s.e[arimaMost:][:len(s.w)]
+	var sum, last, before, near, far float64 // innovations, and values, one and two before
+	for t, v := range s.w {
+		expected := phi[1]*far + phi[0]*near + theta[1]*before
+		value, innovation := v-mean, 0.0
+		if v != v {
+			value = expected + theta[0]*last
+		} else if t >= s.p {
+			innovation = value - expected - theta[0]*last
+			sum += innovation * innovation
+		}
+		z[t], e[t] = value, innovation
+		near, far, last, before = value, near, innovation, last
+	}
+	s.sum = sum
+	return 0.5 * math.Log(s.sum)
+}
+
+func (s *squares) lowGradient(at *vector) (g vector) {
+	phi, theta := s.padded(at)
+	var p0, p1, q0, q1, mean, last, before float64
+	for t := len(s.w) - 1; t >= 0; t-- {
+		z, e := (*[3]float64)(s.z[t+arimaMost-2:]), (*[3]float64)(s.e[t+arimaMost-2:])
+		value := phi[1]*before + phi[0]*last
+		var expected float64
+		if v := s.w[t]; v != v {
+			expected = value
+		} else if t < s.p {
+			mean -= value
+		} else {
+			rest := e[2] + theta[1]*before
+			expected = -rest - theta[0]*last
+			mean -= value - expected
+		}
+		last, before = expected, last
+		p0, p1 = p0+expected*z[1], p1+expected*z[0]
+		q0, q1 = q0+expected*e[1], q1+expected*e[0]
+	}
+	copy(g[:s.p], []float64{p0, p1})
+	copy(g[s.p:s.p+s.q], []float64{q0, q1})
 	if s.constant {
 		g[s.free()] = mean * s.unit
 	}

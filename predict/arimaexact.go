@@ -31,15 +31,17 @@ func (g *gains) move() {
 	if g.rests {
 		return
 	}
-	first, was := g.along[0], g.variance
-	g.advance(&g.along)
+	v, next, was := &g.along, &g.next, g.variance
+	first := v[0]
 	g.variance += g.scale * first * first
-	share := first * g.inverse
-	for i := range g.n {
-		before := g.next[i]
-		g.next[i] += g.scale * first * g.along[i]
-		g.along[i] -= share * before
-	}
+	share, by := first*g.inverse, g.scale*first
+	v0, v1, v2, v3, v4 := g.phi[0]*first+v[1], g.phi[1]*first+v[2], g.phi[2]*first+v[3], g.phi[3]*first+v[4], g.phi[4]*first
+	v[0], v[1], v[2], v[3], v[4] = v0-share*next[0], v1-share*next[1], v2-share*next[2], v3-share*next[3], v4-share*next[4]
+	next[0] += by * v0
+	next[1] += by * v1
+	next[2] += by * v2
+	next[3] += by * v3
+	next[4] += by * v4
 	g.inverse = 1 / g.variance
 	g.scale *= was * g.inverse
 }
@@ -47,8 +49,10 @@ func (g *gains) move() {
 // settle notes whether the variance has come to rest.
 func (g *gains) settle() {
 	var size float64
-	for _, v := range g.along {
-		size = max(size, v*v)
+	for _, v := range g.along[:arimaMost] {
+		if v *= v; v > size {
+			size = v
+		}
 	}
 	g.rests = g.rests || -g.scale*g.inverse*size < settled
 }
@@ -149,10 +153,12 @@ func invertible(theta []float64) bool {
 
 // follow advances a state and moves it by so much of next.
 func (g *gains) follow(a *[stateMost]float64, by float64) {
-	g.advance(a)
-	for i := range g.n {
-		a[i] += g.next[i] * by
-	}
+	first, next := a[0], &g.next
+	a[0] = g.phi[0]*first + a[1] + next[0]*by
+	a[1] = g.phi[1]*first + a[2] + next[1]*by
+	a[2] = g.phi[2]*first + a[3] + next[2]*by
+	a[3] = g.phi[3]*first + a[4] + next[3]*by
+	a[4] = g.phi[4]*first + next[4]*by
 }
 
 // longRun is the covariance of each state of the filter with the value, over sigma2,
