@@ -40,9 +40,8 @@ const (
 	climbRough   = 1e-6  // that is worth little more: 1e-4 of a log-likelihood
 	climbAsR     = 1e-8  // the same, for R's optim
 	climbShorter = 0.2
-	climbLongest = 1.0   // step of a likelihood: further may lie another maximum
-	climbGain    = 1e-4  // share of the gain that the slope promises
-	climbLeast   = 1e-20 // step
+	climbLongest = 1.0  // step of a likelihood: further may lie another maximum
+	climbGain    = 1e-4 // share of the gain that the slope promises
 )
 
 func newClimber(g goal, n int, start vector, enough float64) *climber {
@@ -166,10 +165,7 @@ const likelihoodDelta = 1e-5 // of the differences
 func climbFrom(m arima, x []float64, enough float64) (*climber, *likelihood) {
 	l := &likelihood{order: m.order, x: x, mean: m.constant, best: arima{order: m.order, loglik: -limit, aicc: limit}}
 	if !slices.ContainsFunc(x, math.IsNaN) {
-		l.w = x
-		for range m.d {
-			l.w = difference(l.w)
-		}
+		l.w = differenced(x, m.d)
 	}
 	var start vector
 	ar, _ := partial(m.phi[:m.p])
@@ -190,11 +186,7 @@ func (l *likelihood) found() arima {
 }
 
 func (l *likelihood) value(at *vector) float64 {
-	m := arima{order: l.order, phi: fromPartial(at[:l.p])}
-	copy(m.theta[:], at[l.p:l.p+l.q])
-	if l.constant {
-		m.constant = l.mean
-	}
+	m := l.modelAt(at, l.mean)
 	if l.w != nil {
 		m.exactly(l.w)
 	} else {
@@ -215,6 +207,16 @@ func (l *likelihood) gradient(at *vector) (g vector) {
 		g[i] = (l.value(&near) - here) / likelihoodDelta
 	}
 	return g
+}
+
+// modelAt is the one at the parameters of a likelihood, with a constant if the order has one.
+func (o order) modelAt(at *vector, constant float64) arima {
+	m := arima{order: o, phi: fromPartial(at[:o.p])}
+	copy(m.theta[:], at[o.p:o.p+o.q])
+	if o.constant {
+		m.constant = constant
+	}
+	return m
 }
 
 // fromPartial turns tangents of partial autocorrelations into coefficients, by

@@ -132,7 +132,7 @@ func (s *squares) anyValue(at *vector) float64 {
 	return 0.5 * math.Log(s.sum)
 }
 
-func (s *squares) anyGradient(at *vector) (g vector) {
+func (s *squares) anyGradient(at *vector) vector {
 	phi, theta := s.padded(at)
 	var p0, p1, p2, p3, p4, q0, q1, q2, q3, q4, mean, last float64
 	for t := len(s.w) - 1; t >= 0; t-- {
@@ -153,15 +153,7 @@ func (s *squares) anyGradient(at *vector) (g vector) {
 		p0, p1, p2, p3, p4 = p0+expected*z[4], p1+expected*z[3], p2+expected*z[2], p3+expected*z[1], p4+expected*z[0]
 		q0, q1, q2, q3, q4 = q0+expected*e[4], q1+expected*e[3], q2+expected*e[2], q3+expected*e[1], q4+expected*e[0]
 	}
-	copy(g[:s.p], []float64{p0, p1, p2, p3, p4})
-	copy(g[s.p:s.p+s.q], []float64{q0, q1, q2, q3, q4})
-	if s.constant {
-		g[s.free()] = mean * s.unit
-	}
-	for i := range g {
-		g[i] /= s.sum
-	}
-	return g
+	return s.slope([arimaMost]float64{p0, p1, p2, p3, p4}, [arimaMost]float64{q0, q1, q2, q3, q4}, mean)
 }
 
 func (s *squares) lowValue(at *vector) float64 {
@@ -185,7 +177,7 @@ func (s *squares) lowValue(at *vector) float64 {
 	return 0.5 * math.Log(s.sum)
 }
 
-func (s *squares) lowGradient(at *vector) (g vector) {
+func (s *squares) lowGradient(at *vector) vector {
 	phi, theta := s.padded(at)
 	var p0, p1, q0, q1, mean, last, before float64
 	for t := len(s.w) - 1; t >= 0; t-- {
@@ -205,8 +197,13 @@ func (s *squares) lowGradient(at *vector) (g vector) {
 		p0, p1 = p0+expected*z[1], p1+expected*z[0]
 		q0, q1 = q0+expected*e[1], q1+expected*e[0]
 	}
-	copy(g[:s.p], []float64{p0, p1})
-	copy(g[s.p:s.p+s.q], []float64{q0, q1})
+	return s.slope([arimaMost]float64{p0, p1}, [arimaMost]float64{q0, q1}, mean)
+}
+
+// slope is the gradient of which the coefficients' and the constant's sums are known.
+func (s *squares) slope(ar, ma [arimaMost]float64, mean float64) (g vector) {
+	copy(g[:s.p], ar[:])
+	copy(g[s.p:s.p+s.q], ma[:])
 	if s.constant {
 		g[s.free()] = mean * s.unit
 	}

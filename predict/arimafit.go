@@ -51,10 +51,7 @@ func newSelection(x []float64, most int, exact bool) *selection {
 			s.x[i] /= s.unit
 		}
 	}
-	s.diff = s.x
-	for range s.d {
-		s.diff = difference(s.diff)
-	}
+	s.diff = differenced(s.x, s.d)
 	c := s.d <= 1
 	s.queue = []order{{2, s.d, 2, c}, {0, s.d, 0, c}, {1, s.d, 0, c}, {0, s.d, 1, c}}
 	if c {
@@ -190,6 +187,14 @@ func differences(x []float64) int {
 		x = difference(x)
 	}
 	return 2
+}
+
+// differenced is x, differenced d times.
+func differenced(x []float64, d int) []float64 {
+	for range d {
+		x = difference(x)
+	}
+	return x
 }
 
 // difference is NaN where either value is missing.

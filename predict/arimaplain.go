@@ -24,11 +24,7 @@ func climb(o order, x []float64) arima {
 	}
 	var start vector
 	if o.constant {
-		diff := x
-		for range o.d {
-			diff = difference(diff)
-		}
-		start[o.free()], l.unit = inErrors(diff)
+		start[o.free()], l.unit = inErrors(differenced(x, o.d))
 	}
 	c := newClimber(l, o.params(), start, climbDone)
 	c.most = climbPatient
@@ -39,11 +35,7 @@ func climb(o order, x []float64) arima {
 }
 
 func (l *plain) value(at *vector) float64 {
-	m := arima{order: l.order, phi: fromPartial(at[:l.p])}
-	copy(m.theta[:], at[l.p:l.p+l.q])
-	if l.constant {
-		m.constant = at[l.free()] * l.unit
-	}
+	m := l.modelAt(at, at[l.free()]*l.unit)
 	m.likelihood(l.x)
 	if m.loglik > l.best.loglik {
 		l.best = m
