@@ -62,21 +62,10 @@ func (g *gains) settle() {
 func (m *arima) exactly(w []float64) {
 	g := m.gains()
 	var a, beside [stateMost]float64 // states of the values, and of a constant 1
-	var unit float64                 // what the regressor is
-	if m.order.constant {
-		unit = 1
-	}
 	var sums normal
 	var logs float64
 	n, det := 0, 1.0
 	for t, v := range w {
-		if g.rests && g.variance < diffuseCut {
-			left := w[t:]
-			g.atRest(left, m.constant, unit, &a, &beside, &sums)
-			n += len(left)
-			logs += float64(len(left)) * math.Log(g.variance)
-			break
-		}
 		e, u := v-m.constant-a[0], 0.0
 		g.follow(&a, e*g.inverse)
 		if m.order.constant {
@@ -98,27 +87,6 @@ func (m *arima) exactly(w []float64) {
 		g.move()
 	}
 	m.conclude(&sums, logs+math.Log(det), n)
-}
-
-// atRest adds the innovations of w, less the constant, and of a regressor that is unit
-// to sums, from states a and beside on: what follow does, with the gain as it stays, and
-// all states in registers. The sixth is always zero by then: no MA part reaches so far.
-func (g *gains) atRest(w []float64, constant, unit float64, a, beside *[stateMost]float64, sums *normal) {
-	p0, p1, p2, p3, p4 := g.phi[0], g.phi[1], g.phi[2], g.phi[3], g.phi[4]
-	g0, g1, g2, g3, g4 := g.next[0]*g.inverse, g.next[1]*g.inverse, g.next[2]*g.inverse, g.next[3]*g.inverse, g.next[4]*g.inverse
-	a0, a1, a2, a3, a4 := a[0], a[1], a[2], a[3], a[4]
-	b0, b1, b2, b3, b4 := beside[0], beside[1], beside[2], beside[3], beside[4]
-	var ee, eu, uu float64
-	for _, v := range w {
-		e, u := v-constant-a0, unit-b0
-		ee, eu, uu = ee+e*e, eu+e*u, uu+u*u
-		// What needs the innovation comes last: the rest need not wait for it.
-		a0, a1, a2, a3, a4 = p0*a0+a1+g0*e, p1*a0+a2+g1*e, p2*a0+a3+g2*e, p3*a0+a4+g3*e, p4*a0+g4*e
-		b0, b1, b2, b3, b4 = p0*b0+b1+g0*u, p1*b0+b2+g1*u, p2*b0+b3+g2*u, p3*b0+b4+g3*u, p4*b0+g4*u
-	}
-	sums.ee += ee * g.inverse
-	sums.eu += eu * g.inverse
-	sums.uu += uu * g.inverse
 }
 
 // invert turns the MA part into the one of the same likelihood that is invertible, as
